@@ -1,0 +1,1 @@
+"""How a process of ours lives: settings, connections, signals, logs."""

@@ -1,0 +1,142 @@
+"""Connections to PostgreSQL, and what its errors mean to us.
+
+Adapters above speak SQL; nothing above them knows psycopg's classes. Errors are told apart by
+SQLSTATE, never by text:
+
+    DatabaseAwayError   no answer, cut, restarting, timed out, deadlocked: reconnect and replay.
+                        After a COMMIT it means *unknown*, not *failed*.
+    SchemaError         our tables are not there
+    FatalError          anything else: a fault of ours or of the database's set-up
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, conninfo, sql
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from syncd.contract.errors import DatabaseAwayError, FatalError, SchemaError
+from syncd.contract.words import Cause
+
+Connection = AsyncConnection[TupleRow]
+
+CONNECT_TIMEOUT_SECONDS = 5
+
+# A writer that stops answering inside its transaction keeps the lease row locked; the server ends it,
+# so that a takeover never waits longer than this.
+WRITER_LIMITS = {
+    "statement_timeout": "5s",
+    "lock_timeout": "2s",
+    "idle_in_transaction_session_timeout": "5s",
+}
+
+_AWAY_STATES = {
+    "25006",  # read-only: a standby, or an administrator's hand
+    "25P03",  # idle in transaction for too long: we were frozen
+    "25P04",  # transaction_timeout
+    "40001",
+    "40P01",
+    "53100",
+    "53200",
+    "53300",
+    "55P03",  # lock_timeout
+    "57014",  # statement_timeout
+    "57P01",
+    "57P02",
+    "57P03",
+    "57P05",
+}
+_MISSING_STATES = {"3F000", "42P01", "42703", "42883"}
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Raise our errors instead of psycopg's; `doing` says what was tried."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise DatabaseAwayError(f"{doing}: no connection to PostgreSQL in time") from error
+    except psycopg.Error as error:
+        state = error.sqlstate
+        text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if state in _AWAY_STATES or (state is not None and state.startswith("08")):
+            raise DatabaseAwayError(f"{doing}: {text} (SQLSTATE {state})") from error
+        if state is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+            raise DatabaseAwayError(f"{doing}: {text}") from error
+        if state in _MISSING_STATES:
+            raise SchemaError(f"{doing}: {text}: run `syncd migrate`", cause=Cause.DATABASE) from error
+        raise FatalError(f"{doing}: {text} (SQLSTATE {state})", cause=Cause.DATABASE) from error
+
+
+class Postgres:
+    """One database as one process uses it: a pool for short statements, connections of their own
+    for the lease and for the page writer.
+
+    conninfo is a libpq connection string and may hold a password: it is never printed.
+    """
+
+    def __init__(self, conninfo_: str, schema: str, *, pool_max: int = 10) -> None:
+        self.schema = schema
+        self._conninfo = conninfo_
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            self._with_options({}),
+            min_size=0,
+            max_size=pool_max,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            kwargs={"autocommit": True},
+            check=AsyncConnectionPool.check_connection,
+            open=False,
+        )
+
+    def __repr__(self) -> str:
+        return f"Postgres(schema={self.schema!r})"
+
+    async def __aenter__(self) -> Postgres:
+        await self._pool.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.close(timeout=2)
+
+    def _with_options(self, settings: dict[str, str]) -> str:
+        """The connection string with our session settings in it, so that no connection is ever
+        seen without them. `search_path` names our schema alone: nobody else's objects can stand in."""
+        params: dict[str, Any] = conninfo.conninfo_to_dict(self._conninfo)
+        session = {"search_path": self.schema, "client_encoding": "UTF8", **settings}
+        options = " ".join(f"-c {name}={value}" for name, value in session.items())
+        given = params.pop("options", None)
+        params.pop("client_encoding", None)
+        params.setdefault("application_name", "syncd")
+        params.setdefault("connect_timeout", CONNECT_TIMEOUT_SECONDS)
+        params.setdefault("tcp_user_timeout", 10_000)
+        params["options"] = f"{given} {options}" if given else options
+        return conninfo.make_conninfo(**params)
+
+    @asynccontextmanager
+    async def connection(self, doing: str) -> AsyncIterator[Connection]:
+        """A pooled connection in autocommit mode, for short statements."""
+        with translated(doing):
+            async with self._pool.connection() as connection:
+                yield connection
+
+    async def connect(self, doing: str, *, writer: bool = False) -> Connection:
+        """A connection of the caller's own, in autocommit mode; `writer` sets the server-side limits."""
+        with translated(doing):
+            return await AsyncConnection.connect(
+                self._with_options(WRITER_LIMITS if writer else {}), autocommit=True, prepare_threshold=2
+            )
+
+    def connect_sync(self) -> psycopg.Connection[TupleRow]:
+        """A blocking connection, for migrations."""
+        with translated("connect"):
+            return psycopg.connect(self._with_options({}))
+
+    @property
+    def schema_identifier(self) -> sql.Identifier:
+        """The schema's name, quoted."""
+        return sql.Identifier(self.schema)

@@ -107,9 +107,7 @@ class EmbeddedPostgres:
         """A URI for libpq, without a secret: the kernel tells the server who we are. Changes with a start
         only where the folder's path is too long for a socket."""
         host = quote(str(self._running(self._socket_folder)), safe="/")
-        return (
-            f"postgresql://{layout.DATABASE_USER}@/{quote(database, safe='')}?host={host}&port={layout.PORT}"
-        )
+        return f"postgresql://{layout.DATABASE_USER}@/{quote(database, safe='')}?host={host}&port={layout.PORT}"
 
     def start(self) -> None:
         """Returns when the server takes connections. Nothing happens when it does already."""
@@ -265,9 +263,7 @@ class EmbeddedPostgres:
             if len(lines) >= 8 and lines[7].strip() == "ready":
                 return
             if time.monotonic() > deadline:
-                raise FatalError(
-                    f"PostgreSQL was not ready after {START_SECONDS:.0f} s; {self._end_of_log()}"
-                )
+                raise FatalError(f"PostgreSQL was not ready after {START_SECONDS:.0f} s; {self._end_of_log()}")
             time.sleep(POLL_SECONDS)
 
     def _end_of_log(self) -> str:

@@ -79,26 +79,26 @@ def server_user() -> ServerUser:
         except KeyError:
             continue
         return ServerUser(name, entry.pw_uid, entry.pw_gid, dropped=True)
-    raise FatalError(
-        "PostgreSQL does not run as root, and there is no user `postgres` or `nobody` to run it as"
-    )
+    raise FatalError("PostgreSQL does not run as root, and there is no user `postgres` or `nobody` to run it as")
 
 
-def find_binaries(prefer: Source, user: ServerUser, major: int | None) -> Binaries:
+def find_binaries(
+    prefer: Source, user: ServerUser, major: int | None = None, local_servers: Path = LOCAL_SERVERS
+) -> Binaries:
     """The preferred source if it has a usable server, else the other; `major` restricts to one version.
 
     Raises FatalError naming what to install.
     """
-    candidates = [_local_servers, _wheel_servers]
+    candidates = [_local_servers(local_servers, user), _wheel_servers()]
     if prefer == "wheel":
         candidates.reverse()
     for candidate in candidates:
-        for found in candidate(user):
+        for found in candidate:
             if found.major in SUPPORTED and major in (None, found.major):
                 return found
     wanted = f"the PostgreSQL {major} that made this folder is not" if major else "no PostgreSQL server is"
     raise FatalError(
-        f"{wanted} on this machine (looked in {LOCAL_SERVERS}/*/bin, on PATH and for the wheel {WHEEL}): "
+        f"{wanted} on this machine (looked in {local_servers}/*/bin, on PATH and for the wheel {WHEEL}): "
         f"`pip install 'syncd[embedded]'` or `apt install postgresql` ({SUPPORTED[0]} to {SUPPORTED[-1]})"
     )
 
@@ -122,10 +122,8 @@ def copy_wheel(binaries: Binaries, target: Path) -> Binaries:
     return Binaries(folder, binaries.version, binaries.source)
 
 
-def _local_servers(user: ServerUser) -> Iterator[Binaries]:
-    by_version = sorted(
-        (int(path.name), path / "bin") for path in LOCAL_SERVERS.glob("*") if path.name.isdigit()
-    )
+def _local_servers(installed: Path, user: ServerUser) -> Iterator[Binaries]:
+    by_version = sorted((int(path.name), path / "bin") for path in installed.glob("*") if path.name.isdigit())
     on_path = [shutil.which(name) for name in ("postgres", "pg_ctl")]
     folders = [folder for _, folder in reversed(by_version)]
     folders += [Path(path).resolve().parent for path in on_path if path]
@@ -134,7 +132,7 @@ def _local_servers(user: ServerUser) -> Iterator[Binaries]:
             yield Binaries(folder, version, "local")
 
 
-def _wheel_servers(user: ServerUser) -> Iterator[Binaries]:
+def _wheel_servers() -> Iterator[Binaries]:
     spec = importlib.util.find_spec(WHEEL)
     if spec is None or not spec.submodule_search_locations:
         return

@@ -67,24 +67,30 @@ def is_ours(folder: Path) -> bool:
 def locked(folder: Path, timeout_seconds: float = LOCK_SECONDS) -> Iterator[int]:
     """Hold the folder's lock, as a descriptor that a child may inherit and so keep.
 
-    Waits, because the server of an owner that was just killed needs a moment to end.
+    Waits where the last owner is dead, because its server needs a moment to end.
     """
     descriptor = os.open(folder / LOCK, os.O_RDWR)
     try:
         deadline = time.monotonic() + timeout_seconds
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise FatalError(
-                        f"{folder} is in use: another process runs its PostgreSQL there"
-                    ) from None
-                time.sleep(POLL_SECONDS)
+        while not _try_lock(descriptor):
+            owner = os.pread(descriptor, 20, 0).decode()
+            # a zombie has no current directory
+            if Path(f"/proc/{owner}/cwd").exists() or time.monotonic() > deadline:
+                raise FatalError(f"{folder} is in use: process {owner} runs its PostgreSQL there")
+            time.sleep(POLL_SECONDS)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def make_private(folder: Path, user: ServerUser) -> None:
@@ -117,9 +123,7 @@ def make_short_folder(user: ServerUser) -> Path:
             if fits_a_socket(made):
                 return made
             made.rmdir()
-    raise FatalError(
-        f"no folder for PostgreSQL's socket: none of {', '.join(filter(None, places))} is writable"
-    )
+    raise FatalError(f"no folder for PostgreSQL's socket: none of {', '.join(filter(None, places))} is writable")
 
 
 def write_configuration(
@@ -138,7 +142,8 @@ def write_configuration(
         "cluster_name": "syncd-embedded",
     }
     if not durable:
-        values |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        # not synchronous_commit: it loses commits when the server alone dies, and saves little without fsync
+        values |= {"fsync": "off", "full_page_writes": "off"}
     values |= settings
     lines = [f"{name} = '{_quoted(value)}'\n" for name, value in values.items()]
     _write(folder / "postgresql.conf", "".join(lines), user)

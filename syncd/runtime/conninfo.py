@@ -20,11 +20,19 @@ from psycopg import Error, pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
-from syncd.runtime.settings import FROZEN, HIDDEN, Found, Layers, Rank
+from syncd.runtime.settings import FROZEN, HIDDEN, Found, Layers
 from syncd.runtime.sync_settings import Whole, whole
 
 URL_EXPECTED = "postgresql://user:password@host:port/database"
 PARTS = {"DB_HOST": "host", "DB_PORT": "port", "DB_USER": "user", "DB_PASS": "password", "DB_NAME": "dbname"}
+_PART_EXPECTED = {
+    "DB_HOST": "a host's name or address, or the folder of a socket",
+    "DB_PORT": "a port, as 5432",
+    "DB_USER": "a user's name",
+    "DB_PASS": "a password",
+    "DB_NAME": "a database's name",
+}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _SCHEME = re.compile(r"(postgres|postgresql)(\+[a-z0-9_]+)?://", re.IGNORECASE)
 _ANY_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]+(%[A-Za-z0-9]+)?|/[^@:]*")
@@ -83,6 +91,8 @@ class DatabaseSettings(BaseModel):
 def parse_conninfo(text: str) -> str:
     """A libpq connection string of key=value pairs; ValueError says what is wrong and quotes nothing."""
     text, is_url = text.strip(), _ANY_SCHEME.match(text.strip()) is not None
+    if "\x00" in text:
+        raise ValueError("a control character")  # libpq would read up to it and take that for the whole
     if is_url:
         scheme = _SCHEME.match(text)
         if scheme is None:
@@ -90,24 +100,26 @@ def parse_conninfo(text: str) -> str:
         text = f"postgresql://{text[scheme.end() :]}"
     elif "=" not in text:
         raise ValueError("neither a URL nor key=value pairs")
-    parts: dict[str, str] | None
-    try:
-        parts = {name: str(value) for name, value in conninfo_to_dict(text).items()}
-        conninfo = make_conninfo("", **parts)
-    except (Error, UnicodeError):
-        parts = None
-    # Raised out here: inside the except clause the error would carry libpq's text along as its context.
+    # Raised out here: within an except clause the error would carry libpq's text along as its context.
+    parts = _split(text)
     if parts is None:
         raise ValueError(_why_refused(text, is_url))
     if why := _why_unusable(parts, is_url):
         raise ValueError(why)
-    return conninfo
+    return make_conninfo("", **parts)
+
+
+def _split(text: str) -> dict[str, str] | None:
+    try:
+        return {name: str(value) for name, value in conninfo_to_dict(text).items()}
+    except (Error, UnicodeError):
+        return None
 
 
 def _why_refused(text: str, is_url: bool) -> str:
     """What libpq stumbled over, found out without its words."""
-    if re.search(r"[\x00-\x1f\x7f]", text):
-        return "a control character"
+    if _CONTROL.search(text):
+        return "a control character or bytes that are not UTF-8"
     if not is_url:
         names = re.findall(r"(?:^|\s)([A-Za-z_]+)\s*=", text)
         return _why_parameter(names) or "key=value pairs that libpq cannot read: check quotes, and \\ before ' and \\"
@@ -136,6 +148,8 @@ def _why_parameter(names: list[str]) -> str:
 
 def _why_unusable(parts: Mapping[str, str], is_url: bool) -> str:
     """What libpq accepts here but would fail on later, quoting it."""
+    if any(_CONTROL.search(value) for value in parts.values()):
+        return "a control character or bytes that are not UTF-8"
     if not all(_HOST.fullmatch(host) for host in parts.get("host", "").split(",") if host):
         return f"a host with characters that no host has: {_ENCODE}"
     for port in parts.get("port", "").split(","):
@@ -188,10 +202,10 @@ def _join_parts(layers: Layers, parts: Mapping[str, Found]) -> str | None:
     if "DB_PASS" in parts:
         layers.warn_if_open(parts["DB_PASS"])
     values = {PARTS[name]: str(item.value) for name, item in parts.items()}
-    if why := _why_unusable(values, is_url=False):
-        name = "DB_PORT" if "port" in why else "DB_HOST"
-        layers.reject(parts[name], HIDDEN, f"{'a port' if name == 'DB_PORT' else 'a host'} ({why.partition(':')[0]})")
-        return None
+    for name, item in parts.items():
+        if why := _why_unusable({PARTS[name]: values[PARTS[name]]}, is_url=False):
+            layers.reject(item, HIDDEN, f"{_PART_EXPECTED[name]} (it is {why.partition(':')[0]})")
+            return None
     return make_conninfo("", **values)
 
 
@@ -201,6 +215,6 @@ def _judge(layers: Layers, url: Found, text: str) -> str | None:
     except ValueError as error:
         layers.reject(url, HIDDEN, f"{URL_EXPECTED} (it is {error})")
         return None
-    if url.rank is not Rank.FILE or "password" in conninfo_to_dict(conninfo):
+    if "password" in conninfo_to_dict(conninfo):
         layers.warn_if_open(url)
     return conninfo

@@ -12,6 +12,7 @@ Invariants:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -188,14 +189,14 @@ class Layers:
         except FileNotFoundError:
             pass
         except PermissionError:
-            self.note_unreadable(path)
+            self.note_unreadable(path if _is_searchable(self.credentials) else self.credentials)
         except (OSError, UnicodeDecodeError):
             self.problem(f"credential {name}: found no readable text in {path}, expected a file of UTF-8 text")
         return ""
 
     def note_unreadable(self, path: Path) -> None:
         """Note a default file that we may not read."""
-        text = f"{path}: found no permission to read it, expected to run as root or a member of its group"
+        text = f"{path}: found no permission to read it, expected root or a member of its group to run this"
         if text not in self.unreadable:
             self.unreadable.append(text)
 
@@ -226,7 +227,7 @@ def read_layers(
         config_path=config_path or system_directory / "syncd.toml",
         credentials=Path(directory) if directory else system_directory / "credentials",
     )
-    if directory and not layers.credentials.is_dir():
+    if directory and not os.path.isdir(directory):
         layers.problem(f"CREDENTIALS_DIRECTORY: found {shown(directory)}, expected a folder")
     _parse_env(layers, _read(layers, layers.env_path, "--env-file", is_named=env_file is not None))
     _parse_toml(layers, _read(layers, layers.config_path, "--config", is_named=config_path is not None))
@@ -272,6 +273,14 @@ def _parse_env(layers: Layers, text: str) -> None:
                 f"{place}: {line.name} has a quote, a backslash or a # which systemd reads differently; "
                 "put the value in single quotes, or the secret in a credential file"
             )
+
+
+def _is_searchable(directory: Path) -> bool:
+    try:
+        os.stat(f"{directory}/.")  # asks with the rights that open() has; os.access() asks for the real user
+    except OSError:
+        return False
+    return True
 
 
 def _is_secret(info: FieldInfo) -> bool:

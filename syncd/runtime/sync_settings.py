@@ -18,7 +18,7 @@ PREFIX = "EMAG_SYNC_"
 LEASE_SECONDS_ADVISED = 30
 TOKEN_CHARACTERS_ADVISED = 16
 _INT32 = 2**31 - 1
-_HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*")
 
 
 def _whole(value: object) -> int:

@@ -34,6 +34,7 @@ from syncd.sources import scan
 
 HASH_BYTES = 16
 EXCERPT_CHARACTERS = 200
+CUT = "…"
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # ValidationError is a DecodeError
 _INTEGER = re.compile(rb"-?[0-9]+")
 # Seen under HTTP 200 and 403 (marketplace-api facts, section 2).
@@ -134,7 +135,7 @@ def excerpt(body: bytes, characters: int = EXCERPT_CHARACTERS) -> str:
     text = body[: characters * 4].decode("utf-8", "backslashreplace")
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:characters])
     shortened = safe[:characters]
-    return shortened + "…" if len(text) > characters or len(safe) > characters else shortened or "(empty)"
+    return shortened + CUT if len(text) > characters or len(safe) > characters else shortened or "(empty)"
 
 
 def _decode_item_by_item(body: bytes, number: int, key_field: str, max_items: int) -> Page:

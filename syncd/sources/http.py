@@ -1,0 +1,323 @@
+"""One call of a remote API: one total deadline, one size cap, no redirects, one classified outcome.
+
+The deadline spans connecting, head and body, so a server that drips bytes cannot hold us. The body is
+unpacked here and not by the library, in small steps against the cap, so a bomb costs no more than the
+cap. Redirects are refused: the library drops `Authorization` on another origin, but a moved API is for
+a person to see. No cookies, no proxies of the environment.
+
+    2xx                  Answer (its envelope is `sources.decode`'s to judge)
+    401 403, refusal     auth, final           408, no time left   timeout, again
+    429                  rate_limit, again     5xx                 http_5xx, again
+    3xx                  bad_body, final       other 4xx           http_4xx, final (425 again)
+    cut or odd encoding  bad_body, again       no connection       connection, again
+    over the cap         too_large, final      bad certificate     connection, final
+
+A known status outranks what happens to its body: a 403 whose body never ends is a 403.
+
+No secret leaves: credentials are kept in the session's headers only, library errors (whose repr prints
+request headers) are never chained, and remote text is scrubbed of credentials before it is quoted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from io import BytesIO
+from math import isfinite
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from syncd import __version__
+from syncd.contract.errors import CallError
+from syncd.contract.words import Cause, Reason
+from syncd.sources.decode import CUT, excerpt, is_refusal
+
+if TYPE_CHECKING:
+    from zlib import _Decompress as _Unpacker
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+ERROR_BODY_BYTES = 64 * 1024
+ERROR_BODY_SECONDS = 2.0
+_UNPACK_STEP_BYTES = 256 * 1024
+_GZIP = 31  # zlib's wbits for the gzip format
+_SHORTEST_SECRET = 4  # scrubbing shorter ones would shred the message and hide nothing
+_SECONDS = re.compile(r"[0-9]{1,300}(\.[0-9]{1,300})?")
+_EPOCH_FROM_SECONDS = 1_000_000_000  # some APIs give X-RateLimit-Reset as a date
+_LONGEST_HINT_SECONDS = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A 2xx answer, unpacked; elapsed_seconds from the start of the call to the last byte."""
+
+    status: int
+    body: bytes
+    elapsed_seconds: float
+
+
+class _TooLargeError(Exception):
+    """The body goes past the cap."""
+
+
+class _EncodingError(Exception):
+    """The body cannot be unpacked; its text says why."""
+
+
+class HttpClient:
+    """Calls of one account. An asynchronous context manager: connections live as long as it is open."""
+
+    def __init__(
+        self,
+        base_url: str,
+        username: str,
+        password: str,
+        *,
+        timeout_seconds: float,
+        connections: int,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
+        if "@" in urlsplit(base_url).netloc:
+            raise ValueError("the base URL must not carry a user name or password")
+        token = base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
+        self._base_url = base_url.rstrip("/")
+        self._timeout_seconds = timeout_seconds
+        self._connections = connections
+        self._max_body_bytes = max_body_bytes
+        self._headers = {
+            "Authorization": f"Basic {token}",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "Content-Type": "application/json",
+            "User-Agent": f"syncd/{__version__}",
+        }
+        quoted = msgspec.json.encode(password).decode()[1:-1]
+        secrets = {token, password, quoted, username}
+        self._secrets = sorted((text for text in secrets if len(text) >= _SHORTEST_SECRET), key=len, reverse=True)
+        self._session: aiohttp.ClientSession | None = None
+
+    def __repr__(self) -> str:
+        return f"HttpClient({urlsplit(self._base_url).hostname})"
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            headers=self._headers,
+            connector=aiohttp.TCPConnector(limit=self._connections),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            auto_decompress=False,
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def scrub(self, text: str) -> str:
+        """The text with this account's credentials blotted out, also one cut short by an excerpt's end."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+            for length in range(len(secret) - 1, _SHORTEST_SECRET - 1, -1):
+                text = text.replace(secret[:length] + CUT, "***" + CUT)
+        return text
+
+    async def call(self, path: str, payload: Mapping[str, object]) -> Answer:
+        """POST the payload as JSON; a 2xx answer in full, CallError for everything else."""
+        outcome = await self._attempt(f"POST {path.lstrip('/')}", path, payload)
+        if isinstance(outcome, CallError):
+            raise outcome  # not inside a handler: the library's error must not become its context
+        return outcome
+
+    async def _attempt(self, what: str, path: str, payload: Mapping[str, object]) -> Answer | CallError:
+        try:
+            return await self._exchange(what, path, payload)
+        except TimeoutError:
+            return _again(Reason.TIMEOUT, f"{what}: no whole answer within {self._timeout_seconds:g} s")
+        except _TooLargeError:
+            return _final(Reason.TOO_LARGE, f"{what}: the body is larger than {self._max_body_bytes:,} bytes")
+        except _EncodingError as error:
+            return CallError(Reason.BAD_BODY, f"{what}: {error}", cause=Cause.BAD_RESPONSE)
+        except (aiohttp.ClientError, OSError) as error:
+            return _of_library(what, error)
+
+    async def _exchange(self, what: str, path: str, payload: Mapping[str, object]) -> Answer | CallError:
+        if self._session is None:
+            raise RuntimeError("HttpClient is not open: use it with `async with`")
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        url = f"{self._base_url}/{path.lstrip('/')}"
+        async with asyncio.timeout(self._timeout_seconds):
+            request = self._session.post(url, data=msgspec.json.encode(payload), allow_redirects=False)
+            async with request as response:
+                if 200 <= response.status < 300:
+                    body = await _read(response, self._max_body_bytes)
+                    return Answer(response.status, body, loop.time() - started)
+                deadline = min(loop.time() + ERROR_BODY_SECONDS, started + self._timeout_seconds)
+                body = await _read_error_body(response, deadline)
+                return self._of_status(what, response, body, loop.time() - started)
+
+    def _of_status(self, what: str, response: aiohttp.ClientResponse, body: bytes, elapsed_seconds: float) -> CallError:
+        """The outcome of an answer outside of 2xx."""
+        status = response.status
+        if 300 <= status < 400:
+            target = _host_of(response.headers.get("Location", ""))
+            message = f"{what}: HTTP {status}, a redirect to {target}: redirects are refused"
+        else:
+            message = f"{what}: HTTP {status} after {elapsed_seconds:.1f} s: {excerpt(body)}"
+        reason, cause, retryable = _classify(status, body)
+        return CallError(
+            reason,
+            self.scrub(message),
+            cause=cause,
+            status=status,
+            retryable=retryable,
+            retry_after_seconds=_retry_after(response.headers) if retryable else None,
+        )
+
+
+def _classify(status: int, body: bytes) -> tuple[Reason, Cause, bool]:
+    if status in (401, 403) or is_refusal(body):
+        return Reason.AUTH, Cause.AUTH, False
+    if status < 400:
+        return Reason.BAD_BODY, Cause.BAD_RESPONSE, False
+    if status == 408:
+        return Reason.TIMEOUT, Cause.UPSTREAM, True
+    if status == 429:
+        return Reason.RATE_LIMIT, Cause.RATE_LIMITED, True
+    if status < 500:
+        return Reason.HTTP_4XX, Cause.BAD_RESPONSE, status == 425
+    return Reason.HTTP_5XX, Cause.UPSTREAM, True
+
+
+def _of_library(what: str, error: aiohttp.ClientError | OSError) -> CallError:
+    """The outcome where the library gave up; only facts without headers or URL are quoted."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        why = getattr(error.certificate_error, "verify_message", "") or "it is not trusted"
+        return CallError(
+            Reason.CONNECTION,
+            f"{what}: the server's certificate was refused: {why}",
+            cause=Cause.UPSTREAM,
+            retryable=False,
+        )
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return CallError(Reason.BAD_BODY, f"{what}: the body was cut off", cause=Cause.BAD_RESPONSE)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return CallError(Reason.BAD_BODY, f"{what}: the answer is not HTTP", cause=Cause.BAD_RESPONSE)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+        why = getattr(cause, "reason", None) or cause.strerror or type(cause).__name__
+        return _again(Reason.CONNECTION, f"{what}: cannot connect to {error.host}:{error.port}: {why}")
+    why = "the server hung up" if isinstance(error, aiohttp.ServerDisconnectedError) else type(error).__name__
+    return _again(Reason.CONNECTION, f"{what}: the connection was lost: {why}")
+
+
+def _again(reason: Reason, message: str) -> CallError:
+    return CallError(reason, message, cause=Cause.UPSTREAM)
+
+
+def _final(reason: Reason, message: str) -> CallError:
+    return CallError(reason, message, cause=Cause.BAD_RESPONSE, retryable=False)
+
+
+async def _read_error_body(response: aiohttp.ClientResponse, deadline: float) -> bytes:
+    """What can be had of an error's body before the deadline (loop time); the status is known anyway."""
+    body = BytesIO()
+    try:
+        async with asyncio.timeout_at(deadline):
+            await _read_into(body, response, ERROR_BODY_BYTES)
+    except (TimeoutError, aiohttp.ClientError, OSError, _TooLargeError, _EncodingError):
+        pass
+    return body.getvalue()
+
+
+async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    body = BytesIO()
+    await _read_into(body, response, max_bytes)
+    return body.getvalue()
+
+
+async def _read_into(body: BytesIO, response: aiohttp.ClientResponse, max_bytes: int) -> None:
+    """Append the unpacked body. _TooLargeError past the cap, _EncodingError where it cannot be unpacked."""
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("identity", "", "gzip", "x-gzip"):
+        raise _EncodingError(f"content encoding {excerpt(encoding.encode())} was not asked for")
+    unpacker = zlib.decompressobj(wbits=_GZIP) if encoding.endswith("gzip") else None
+    async for chunk in response.content.iter_any():
+        if unpacker is None:
+            body.write(chunk)
+        else:
+            unpacker = _unpack(unpacker, chunk, body, max_bytes)
+        if body.tell() > max_bytes:
+            raise _TooLargeError
+    if unpacker is not None and not unpacker.eof:
+        raise _EncodingError("the gzip body was cut off")
+
+
+def _unpack(unpacker: _Unpacker, chunk: bytes, body: BytesIO, max_bytes: int) -> _Unpacker:
+    """Append what the chunk unpacks to, a step at a time; returns the unpacker of the member it ended in."""
+    try:
+        while True:
+            if unpacker.eof:
+                unpacker = zlib.decompressobj(wbits=_GZIP)
+            piece = unpacker.decompress(chunk, _UNPACK_STEP_BYTES)
+            body.write(piece)
+            if body.tell() > max_bytes:
+                raise _TooLargeError
+            chunk = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+            # A full step may leave output inside although all input is taken.
+            if not chunk and (unpacker.eof or len(piece) < _UNPACK_STEP_BYTES):
+                return unpacker
+    except zlib.error:
+        raise _EncodingError("the gzip body is damaged") from None
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the server asks us to wait: Retry-After (RFC 9110), else a hint of at most a day."""
+    now = datetime.now(UTC)
+    asked = headers.get("Retry-After", "")
+    seconds = _seconds(asked)
+    if seconds is None and (until := _date(asked)) is not None:
+        # By the server's own clock where it tells it: ours may be off.
+        seconds = (until - (_date(headers.get("Date", "")) or now)).total_seconds()
+    if seconds is not None and seconds >= 0:
+        return seconds
+    for name in ("RateLimit-Reset", "X-RateLimit-Reset"):
+        hint = _seconds(headers.get(name, ""))
+        if hint is not None and hint > _EPOCH_FROM_SECONDS:
+            hint -= now.timestamp()
+        if hint is not None and 0 <= hint <= _LONGEST_HINT_SECONDS:
+            return hint
+    return None
+
+
+def _seconds(text: str) -> float | None:
+    return float(text) if _SECONDS.fullmatch(text.strip()) and isfinite(float(text)) else None
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def _host_of(location: str) -> str:
+    """The host that a redirect points to, safe to print, without user name and password."""
+    try:
+        host = urlsplit(location).hostname
+    except ValueError:
+        return "an unreadable address"
+    return excerpt(host.encode("utf-8", "backslashreplace")) if host else "another path of the same host"

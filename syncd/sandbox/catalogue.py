@@ -109,17 +109,26 @@ class Catalogue(Mapping[int, bytes]):
         return chosen
 
     def appear(self, which: Collection[int] | int = 1, *, at: int | None = None) -> list[int]:
-        """Add so many new offers, or bring vanished ids back as they were; at a position, else at the end."""
+        """Add so many new offers, or bring vanished ids back as they were; at a position, else at the end.
+
+        The ids added, in order. ValueError for ids that this catalogue never served.
+        """
         if isinstance(which, int):
             first, self._next_index = self._next_index, self._next_index + which
             added = [id_of(index) for index in range(first, first + which)]
         else:
             added = [offer_id for offer_id in which if offer_id not in self._served]
+            if strangers := [offer_id for offer_id in added if not self._was_served(offer_id)]:
+                raise ValueError(f"no offers to bring back: {strangers}")
         position = len(self._order) if at is None else at
         self._order[position:position] = added
         self._served.update(added)
         self._moved_on()
         return added
+
+    def _was_served(self, offer_id: int) -> bool:
+        index = index_of(offer_id)
+        return offer_id in self._documents or (0 <= index < self._next_index and id_of(index) == offer_id)
 
     def move(self, offer_id: int, position: int) -> None:
         """Put one offer at another position (from 0)."""

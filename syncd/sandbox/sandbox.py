@@ -67,7 +67,8 @@ class Sandbox:
         return f"http://{HOST}:{self.port}/_sandbox"
 
     async def start(self) -> None:
-        """Listen; from here on `port` is the real one."""
+        """Listen; from here on `port` is the real one, kept by a later start after a stop."""
+        self._stopping.clear()
         marketplace = Marketplace(
             self._rules, self.catalogue, self.faults, self.drift, self._limit, self.log,
             self._cache_bytes, self._stopping,

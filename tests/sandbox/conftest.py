@@ -41,7 +41,13 @@ class Caller:
         self.sandbox, self.session = sandbox, session
 
     async def call(
-        self, route: str, *, method: str = "POST", login: str | None = "sandbox:sandbox", seconds: float = 2, **sent: Any
+        self,
+        route: str,
+        *,
+        method: str = "POST",
+        login: str | None = "sandbox:sandbox",
+        seconds: float = 2,
+        **sent: Any,
     ) -> Answer:
         headers = dict(sent.pop("headers", {}))
         if login is not None:

@@ -25,12 +25,12 @@ import base64
 import re
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from io import BytesIO
 from math import isfinite
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
@@ -54,6 +54,12 @@ _SHORTEST_SECRET = 4  # scrubbing shorter ones would shred the message and hide 
 _SECONDS = re.compile(r"[0-9]{1,300}(\.[0-9]{1,300})?")
 _EPOCH_FROM_SECONDS = 1_000_000_000  # some APIs give X-RateLimit-Reset as a date
 _LONGEST_HINT_SECONDS = 86_400
+_HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip",
+    "Content-Type": "application/json",
+    "User-Agent": f"syncd/{__version__}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +71,11 @@ class Answer:
     elapsed_seconds: float
 
 
-class _TooLargeError(Exception):
-    """The body goes past the cap."""
+class _TooLargeError(Exception): ...
 
 
 class _EncodingError(Exception):
-    """The body cannot be unpacked; its text says why."""
+    """Why the body cannot be unpacked."""
 
 
 class HttpClient:
@@ -93,17 +98,11 @@ class HttpClient:
         self._timeout_seconds = timeout_seconds
         self._connections = connections
         self._max_body_bytes = max_body_bytes
-        self._headers = {
-            "Authorization": f"Basic {token}",
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip",
-            "Content-Type": "application/json",
-            "User-Agent": f"syncd/{__version__}",
-        }
+        self._headers = {**_HEADERS, "Authorization": f"Basic {token}"}
         quoted = msgspec.json.encode(password).decode()[1:-1]
         secrets = {token, password, quoted, username}
         self._secrets = sorted((text for text in secrets if len(text) >= _SHORTEST_SECRET), key=len, reverse=True)
-        self._session: aiohttp.ClientSession | None = None
+        self._session: aiohttp.ClientSession  # while the client is open
 
     def __repr__(self) -> str:
         return f"HttpClient({urlsplit(self._base_url).hostname})"
@@ -113,17 +112,14 @@ class HttpClient:
             headers=self._headers,
             connector=aiohttp.TCPConnector(limit=self._connections),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # ours spans the whole call
             auto_decompress=False,
             trust_env=False,
         )
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._session is not None:
-            await self._session.close()
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
 
     def scrub(self, text: str) -> str:
         """The text with this account's credentials blotted out, also one cut short by an excerpt's end."""
@@ -136,25 +132,23 @@ class HttpClient:
     async def call(self, path: str, payload: Mapping[str, object]) -> Answer:
         """POST the payload as JSON; a 2xx answer in full, CallError for everything else."""
         outcome = await self._attempt(f"POST {path.lstrip('/')}", path, payload)
-        if isinstance(outcome, CallError):
-            raise outcome  # not inside a handler: the library's error must not become its context
-        return outcome
+        if isinstance(outcome, Answer):
+            return outcome
+        raise outcome  # not inside a handler: the library's error must not become its context
 
     async def _attempt(self, what: str, path: str, payload: Mapping[str, object]) -> Answer | CallError:
         try:
             return await self._exchange(what, path, payload)
         except TimeoutError:
-            return _again(Reason.TIMEOUT, f"{what}: no whole answer within {self._timeout_seconds:g} s")
+            return _outcome(Reason.TIMEOUT, f"{what}: no whole answer within {self._timeout_seconds:g} s")
         except _TooLargeError:
-            return _final(Reason.TOO_LARGE, f"{what}: the body is larger than {self._max_body_bytes:,} bytes")
+            return _outcome(Reason.TOO_LARGE, f"{what}: the body is over {self._max_body_bytes:,} bytes", False)
         except _EncodingError as error:
-            return CallError(Reason.BAD_BODY, f"{what}: {error}", cause=Cause.BAD_RESPONSE)
+            return _outcome(Reason.BAD_BODY, f"{what}: {error}")
         except (aiohttp.ClientError, OSError) as error:
             return _of_library(what, error)
 
     async def _exchange(self, what: str, path: str, payload: Mapping[str, object]) -> Answer | CallError:
-        if self._session is None:
-            raise RuntimeError("HttpClient is not open: use it with `async with`")
         loop = asyncio.get_running_loop()
         started = loop.time()
         url = f"{self._base_url}/{path.lstrip('/')}"
@@ -162,29 +156,25 @@ class HttpClient:
             request = self._session.post(url, data=msgspec.json.encode(payload), allow_redirects=False)
             async with request as response:
                 if 200 <= response.status < 300:
-                    body = await _read(response, self._max_body_bytes)
-                    return Answer(response.status, body, loop.time() - started)
-                deadline = min(loop.time() + ERROR_BODY_SECONDS, started + self._timeout_seconds)
-                body = await _read_error_body(response, deadline)
-                return self._of_status(what, response, body, loop.time() - started)
+                    body = BytesIO()
+                    await _read_into(body, response, self._max_body_bytes)
+                    return Answer(response.status, body.getvalue(), loop.time() - started)
+                # Before the total deadline, which would make a timeout of it.
+                deadline = min(loop.time() + ERROR_BODY_SECONDS, started + 0.9 * self._timeout_seconds)
+                said = await _read_error_body(response, deadline)
+                return self._of_status(what, response, said, loop.time() - started)
 
     def _of_status(self, what: str, response: aiohttp.ClientResponse, body: bytes, elapsed_seconds: float) -> CallError:
         """The outcome of an answer outside of 2xx."""
-        status = response.status
+        status, headers = response.status, response.headers
         if 300 <= status < 400:
-            target = _host_of(response.headers.get("Location", ""))
-            message = f"{what}: HTTP {status}, a redirect to {target}: redirects are refused"
+            message = f"{what}: HTTP {status}, a redirect to {_host_of(headers)}: redirects are refused"
         else:
             message = f"{what}: HTTP {status} after {elapsed_seconds:.1f} s: {excerpt(body)}"
         reason, cause, retryable = _classify(status, body)
-        return CallError(
-            reason,
-            self.scrub(message),
-            cause=cause,
-            status=status,
-            retryable=retryable,
-            retry_after_seconds=_retry_after(response.headers) if retryable else None,
-        )
+        error = CallError(reason, self.scrub(message), cause=cause, status=status, retryable=retryable)
+        error.retry_after_seconds = _retry_after(headers) if retryable else None
+        return error
 
 
 def _classify(status: int, body: bytes) -> tuple[Reason, Cause, bool]:
@@ -203,57 +193,43 @@ def _classify(status: int, body: bytes) -> tuple[Reason, Cause, bool]:
 
 def _of_library(what: str, error: aiohttp.ClientError | OSError) -> CallError:
     """The outcome where the library gave up; only facts without headers or URL are quoted."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        why = getattr(error.certificate_error, "verify_message", "") or "it is not trusted"
-        return CallError(
-            Reason.CONNECTION,
-            f"{what}: the server's certificate was refused: {why}",
-            cause=Cause.UPSTREAM,
-            retryable=False,
-        )
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return CallError(Reason.BAD_BODY, f"{what}: the body was cut off", cause=Cause.BAD_RESPONSE)
-    if isinstance(error, aiohttp.ClientResponseError):
-        return CallError(Reason.BAD_BODY, f"{what}: the answer is not HTTP", cause=Cause.BAD_RESPONSE)
-    if isinstance(error, aiohttp.ClientConnectorError):
-        cause = error.os_error
-        why = getattr(cause, "reason", None) or cause.strerror or type(cause).__name__
-        return _again(Reason.CONNECTION, f"{what}: cannot connect to {error.host}:{error.port}: {why}")
-    why = "the server hung up" if isinstance(error, aiohttp.ServerDisconnectedError) else type(error).__name__
-    return _again(Reason.CONNECTION, f"{what}: the connection was lost: {why}")
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            why = getattr(error.certificate_error, "verify_message", "") or "it is not trusted"
+            return _outcome(Reason.CONNECTION, f"{what}: the server's certificate was refused: {why}", False)
+        case aiohttp.ClientPayloadError():
+            return _outcome(Reason.BAD_BODY, f"{what}: the body was cut off")
+        case aiohttp.ClientResponseError():
+            return _outcome(Reason.BAD_BODY, f"{what}: the answer is not HTTP")
+        case aiohttp.ClientConnectorError(os_error=cause, host=host, port=port):
+            why = getattr(cause, "reason", None) or cause.strerror or type(cause).__name__
+            return _outcome(Reason.CONNECTION, f"{what}: cannot connect to {host}:{port}: {why}")
+        case aiohttp.ServerDisconnectedError():
+            return _outcome(Reason.CONNECTION, f"{what}: the server hung up")
+    return _outcome(Reason.CONNECTION, f"{what}: the connection was lost: {type(error).__name__}")
 
 
-def _again(reason: Reason, message: str) -> CallError:
-    return CallError(reason, message, cause=Cause.UPSTREAM)
-
-
-def _final(reason: Reason, message: str) -> CallError:
-    return CallError(reason, message, cause=Cause.BAD_RESPONSE, retryable=False)
+def _outcome(reason: Reason, message: str, retryable: bool = True) -> CallError:
+    upstream = reason in (Reason.TIMEOUT, Reason.CONNECTION)
+    return CallError(reason, message, cause=Cause.UPSTREAM if upstream else Cause.BAD_RESPONSE, retryable=retryable)
 
 
 async def _read_error_body(response: aiohttp.ClientResponse, deadline: float) -> bytes:
     """What can be had of an error's body before the deadline (loop time); the status is known anyway."""
     body = BytesIO()
-    try:
+    with suppress(TimeoutError, aiohttp.ClientError, OSError, _TooLargeError, _EncodingError):
         async with asyncio.timeout_at(deadline):
             await _read_into(body, response, ERROR_BODY_BYTES)
-    except (TimeoutError, aiohttp.ClientError, OSError, _TooLargeError, _EncodingError):
-        pass
-    return body.getvalue()
-
-
-async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    body = BytesIO()
-    await _read_into(body, response, max_bytes)
     return body.getvalue()
 
 
 async def _read_into(body: BytesIO, response: aiohttp.ClientResponse, max_bytes: int) -> None:
     """Append the unpacked body. _TooLargeError past the cap, _EncodingError where it cannot be unpacked."""
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in ("identity", "", "gzip", "x-gzip"):
-        raise _EncodingError(f"content encoding {excerpt(encoding.encode())} was not asked for")
-    unpacker = zlib.decompressobj(wbits=_GZIP) if encoding.endswith("gzip") else None
+    encoding = ",".join(response.headers.getall("Content-Encoding", [])).strip().lower()
+    if encoding not in ("", "identity", "gzip"):
+        named = excerpt(encoding.encode("utf-8", "backslashreplace"))
+        raise _EncodingError(f"the body is encoded as {named}, which was not asked for")
+    unpacker = zlib.decompressobj(wbits=_GZIP) if encoding == "gzip" else None
     async for chunk in response.content.iter_any():
         if unpacker is None:
             body.write(chunk)
@@ -285,10 +261,8 @@ def _unpack(unpacker: _Unpacker, chunk: bytes, body: BytesIO, max_bytes: int) ->
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that the server asks us to wait: Retry-After (RFC 9110), else a hint of at most a day."""
-    now = datetime.now(UTC)
-    asked = headers.get("Retry-After", "")
-    seconds = _seconds(asked)
-    if seconds is None and (until := _date(asked)) is not None:
+    now, asked = datetime.now(UTC), headers.get("Retry-After", "")
+    if (seconds := _seconds(asked)) is None and (until := _date(asked)) is not None:
         # By the server's own clock where it tells it: ours may be off.
         seconds = (until - (_date(headers.get("Date", "")) or now)).total_seconds()
     if seconds is not None and seconds >= 0:
@@ -314,10 +288,10 @@ def _date(text: str) -> datetime | None:
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
-def _host_of(location: str) -> str:
+def _host_of(headers: Mapping[str, str]) -> str:
     """The host that a redirect points to, safe to print, without user name and password."""
     try:
-        host = urlsplit(location).hostname
+        host = urlsplit(headers.get("Location", "")).hostname
     except ValueError:
         return "an unreadable address"
     return excerpt(host.encode("utf-8", "backslashreplace")) if host else "another path of the same host"

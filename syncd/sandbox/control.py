@@ -84,12 +84,14 @@ def _replace_faults(faults: Faults, wanted: dict[str, Any]) -> dict[str, Any]:
 async def _documents(request: web.Request, catalogue: Catalogue) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
     await response.prepare(request)
-    ids = list(catalogue)
-    await response.write(b"[")
+    ids, separator = list(catalogue), b"["
     for first in range(0, len(ids), 100):
+        # each part as it is when its turn comes: an offer may vanish while we wait for the reader
         some = [catalogue[offer_id] for offer_id in ids[first : first + 100] if offer_id in catalogue]
-        await response.write((b"," if first else b"") + b",".join(some))
-    await response.write_eof(b"]")
+        if some:
+            await response.write(separator + b",".join(some))
+            separator = b","
+    await response.write_eof(b"[]" if separator == b"[" else b"]")
     return response
 
 

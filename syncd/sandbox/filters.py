@@ -35,7 +35,7 @@ class Filters:
         """The ids asked for, None without an id filter. What is no number can match no offer and is left out."""
         for name, values in self.equal:
             if name == "id":
-                return frozenset(int(value) for value in values if value.isascii() and value.isdigit())
+                return frozenset(int(value) for value in values if _is_number(value))
         return None
 
     def match(self, facts: Facts) -> bool:
@@ -55,17 +55,26 @@ def filters_of(parameters: Mapping[str, Any]) -> Filters:
     at_most = ((name, value) for name in STOCK_FILTERS for value in _values(parameters.get(name)))
     return Filters(
         tuple((name, values) for name, values in equal if values),
-        tuple((name, int(value)) for name, value in at_most if value.isascii() and value.isdigit()),
+        tuple((name, int(value)) for name, value in at_most if _is_number(value)),
     )
 
 
+def _is_number(text: str) -> bool:
+    # int() refuses more than 4300 digits; no id and no stock has more than ten
+    return text.isascii() and text.isdigit() and len(text) < 19
+
+
 def _values(given: Any) -> frozenset[str]:
-    """Texts of the scalars given, alone, in a list, or in the map that `id[0]=…` makes; empty ones dropped."""
+    """Texts of the scalars given, alone, in a list, or in the map that `id[0]=…` makes; all else dropped."""
     if isinstance(given, Mapping):
         given = list(given.values())
     many = given if isinstance(given, list) else [given]
-    texts = (str(int(value)) if isinstance(value, bool) else str(value) for value in many if value is not None)
+    texts = (str(int(value)) if isinstance(value, bool) else str(value) for value in many if _is_scalar(value))
     return frozenset(text.strip() for text in texts if text.strip())
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, str | int | float)
 
 
 def facts_of_document(offer_id: int, document: bytes) -> Facts:

@@ -73,13 +73,18 @@ def decode_form(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     return nested
 
 
-def count_elements(value: Any) -> int:
-    """How many scalars a decoded body holds."""
-    if isinstance(value, Mapping):
-        return sum(count_elements(inner) for inner in value.values())
-    if isinstance(value, list):
-        return sum(count_elements(inner) for inner in value)
-    return 1
+def count_elements(decoded: Any) -> int:
+    """How many scalars a decoded body holds; without recursion, since a body may be nested as deep as it likes."""
+    waiting, found = [decoded], 0
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+        else:
+            found += 1
+    return found
 
 
 def query_of(given: Mapping[str, Any], wrap: Wrap) -> Query:
@@ -98,7 +103,7 @@ def query_of(given: Mapping[str, Any], wrap: Wrap) -> Query:
 
 def _positive(value: Any, default: int) -> int:
     """An int of at least 1, sent as a number or in digits; anything else is the default."""
-    text = str(value)
+    text = str(value) if isinstance(value, str | int) else ""
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         return default
     return int(text) or default

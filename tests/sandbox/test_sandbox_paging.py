@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from syncd.sandbox.parameters import decode_form
+from syncd.sandbox.parameters import UnreadableBodyError, Wrap, decode, decode_form, query_of
 
 
 async def test_defaults_are_page_1_and_100_rows_for_an_empty_body(start):
@@ -74,6 +77,36 @@ async def test_more_than_4000_input_elements_are_refused(start):
     assert refused.json()["isError"] is True
     assert "Maximum input vars of 4000 exceeded" in refused.json()["messages"][0]
     assert (await caller.read(id=list(range(3999)))).results == []
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("9" * 5000)
+NAMES = st.sampled_from(["data", "id", "status", "general_stock", "currentPage", "itemsPerPage"]) | st.text()
+BODIES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner), max_leaves=20)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.dictionaries(NAMES, BODIES))
+def test_no_body_breaks_the_parameters(body):
+    given_ = decode(json.dumps(body).encode(), "application/json")
+    query = query_of(given_, Wrap.BOTH)
+    assert query.page >= 1
+    assert query.per_page >= 1
+    assert query.filters.ids is None or all(offer_id >= 0 for offer_id in query.filters.ids)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.binary())
+def test_no_bytes_break_the_form(body):
+    with suppress(UnreadableBodyError):
+        query_of(decode(body, "application/x-www-form-urlencoded"), Wrap.BOTH)
+
+
+@pytest.mark.parametrize("name", ["id", "currentPage", "general_stock", "other"])
+async def test_deep_and_endless_parameters_are_answered(start, name):
+    caller = await start()
+    for body in (b"[" * 900 + b"]" * 900, b'"' + b"9" * 5000 + b'"'):
+        answer = await caller.call("product_offer/read", data=b'{"%s":%s}' % (name.encode(), body))
+        assert answer.status == 200
 
 
 def test_a_form_nests_as_php_does():

@@ -1,0 +1,66 @@
+"""The commands. Each lives in a module of its own, which is imported when the command is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from syncd import __version__
+from syncd.contract.errors import ConfigError, SchemaError, SyncError
+
+EXIT_FAILED = 1
+EXIT_CONFIG = 78
+
+_COMMANDS = {
+    "run": "syncd.cli.run",
+    "plan": "syncd.cli.plan",
+    "status": "syncd.cli.ledger",
+    "runs": "syncd.cli.ledger",
+    "explain": "syncd.cli.ledger",
+    "cancel": "syncd.cli.ledger",
+    "approve": "syncd.cli.ledger",
+    "check": "syncd.cli.check",
+    "migrate": "syncd.cli.migrate",
+    "sandbox": "syncd.sandbox.command",
+    "demo": "syncd.cli.demo",
+}
+
+
+class _Commands(click.Group):
+    """Imports a command's module when it is called: the sandbox does not weigh on a sync."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(importlib.import_module(_COMMANDS[cmd_name]), cmd_name)
+        assert isinstance(command, click.Command)  # noqa: S101  # our own table
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="syncd")
+def cli() -> None:
+    """Sync a marketplace's offers into PostgreSQL, and say "complete" only when that is proven."""
+
+
+def main() -> None:
+    """The console script: errors of ours become one clear text and an exit code, never a traceback."""
+    try:
+        cli.main(prog_name="syncd", standalone_mode=True)
+    except ConfigError as error:
+        lines = [f"syncd: {len(error.problems)} problem{'s' if len(error.problems) > 1 else ''} in the configuration:"]
+        _leave(EXIT_CONFIG, "\n".join([*lines, *(f"  - {problem}" for problem in error.problems)]))
+    except SchemaError as error:
+        _leave(EXIT_CONFIG, f"syncd: {error}")
+    except SyncError as error:
+        _leave(EXIT_FAILED, f"syncd: {error}")
+
+
+def _leave(code: int, text: str) -> None:
+    click.echo(text, err=True)
+    sys.exit(code)

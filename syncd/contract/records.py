@@ -53,3 +53,8 @@ class Page:
     def keyless(self) -> int:
         """Records without a usable key."""
         return sum(item.key is None for item in self.rejected)
+
+    def first(self, count: int) -> Page:
+        """The first records of this page only, for a run that may store no more."""
+        keys, documents, hashes = self.keys[:count], list(self.documents[:count]), self.hashes[:count]
+        return Page(self.number, keys, documents, hashes, len(keys), self.size_bytes)

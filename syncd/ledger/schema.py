@@ -93,14 +93,15 @@ def _version_to_start_from(connection: psycopg.Connection[tuple[object, ...]], s
                 "nothing was changed; set DB_SCHEMA to a schema of its own"
             )
         return ""
-    version = str(_scalar(connection, sql.SQL("SELECT version_num FROM {}.schema_version").format(sql.Identifier(schema))))
+    query = sql.SQL("SELECT version_num FROM {}.schema_version").format(sql.Identifier(schema))
+    version = str(_scalar(connection, query))
     if version > SCHEMA_VERSION:
         raise _wrong_version(schema, version)
     return version
 
 
 def _scalar(connection: psycopg.Connection[tuple[object, ...]], query: str | sql.Composed) -> object:
-    row = connection.execute(query).fetchone()  # type: ignore[arg-type]
+    row = connection.execute(query).fetchone()
     assert row is not None  # noqa: S101  # every query of ours here yields a row
     return row[0]
 
@@ -119,7 +120,7 @@ async def check_schema(postgres: Postgres) -> None:
         cursor = await connection.execute("SELECT to_regclass('schema_version') IS NOT NULL")
         row = await cursor.fetchone()
         if row is None or not row[0]:
-            raise SchemaError(f'schema "{postgres.schema}" holds no tables of syncd: run `syncd migrate`', cause=Cause.DATABASE)
+            raise SchemaError(f'schema "{postgres.schema}" holds no tables of syncd: run `syncd migrate`')
         cursor = await connection.execute("SELECT version_num FROM schema_version")
         row = await cursor.fetchone()
     found = row[0] if row else ""

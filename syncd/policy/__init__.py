@@ -1,0 +1,1 @@
+"""Pure decisions: given facts, what follows. No I/O, no clock."""

@@ -1,0 +1,1 @@
+"""Where records go: pages behind the fence, the change log, tombstones and quarantine."""

@@ -1,0 +1,255 @@
+"""Puts the parts together: settings become connections, sources and runs.
+
+The only place that knows every other one. What runs beside a run:
+
+    the run itself · the lease's renewal · trust running out · the books · the dead man's thread
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+from syncd.config import AccountSettings, Settings
+from syncd.contract.errors import DatabaseAwayError, SyncError
+from syncd.contract.runs import Busy, Caps, Claim, Outcome, Paused, RunRow
+from syncd.contract.words import Cause, Stream
+from syncd.engine.keeper import keep_books, keep_lease, watch_trust
+from syncd.engine.observer import Observer
+from syncd.engine.run import Run, RunOptions
+from syncd.engine.stop import StopSignal
+from syncd.ledger import accounts, claims
+from syncd.ledger.accumulators import Recorder
+from syncd.ledger.budget import Budget, login_of
+from syncd.ledger.runs import load_run
+from syncd.runtime.deadman import DeadMan
+from syncd.runtime.postgres import Postgres
+from syncd.runtime.process import current_owner, proven_dead
+from syncd.sources.emag import EmagOffers
+from syncd.sources.http import HttpClient
+
+log = structlog.get_logger()
+
+RESOURCE = "offers"
+UNWIND_SECONDS = 5.0
+ANALYZE_FROM_RECORDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What one `syncd run` asks beyond the settings."""
+
+    initiated_by: str
+    max_records: int | None = None
+    fresh: bool = False
+    force: bool = False
+
+
+@dataclass(slots=True)
+class RunReport:
+    """What came of one stream: an outcome, or why there was no run. row is None where the ledger is away."""
+
+    stream: Stream
+    outcome: Outcome | None = None
+    refused: Busy | Paused | None = None
+    row: RunRow | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def stream_of(account: AccountSettings) -> Stream:
+    """The stream that an account's offers are."""
+    return Stream(account.source, account.name, RESOURCE)
+
+
+def open_postgres(settings: Settings) -> Postgres:
+    """The database of the settings, not connected yet."""
+    database = settings.database
+    return Postgres(database.conninfo.get_secret_value(), database.schema_name, pool_max=database.pool_max)
+
+
+@asynccontextmanager
+async def open_source(account: AccountSettings) -> AsyncIterator[EmagOffers]:
+    """The account's source, with its connections open."""
+    sync = account.sync
+    async with HttpClient(
+        account.base_url,
+        account.username,
+        account.password.get_secret_value(),
+        timeout_seconds=sync.request_timeout_seconds,
+        connections=sync.concurrency,
+    ) as client:
+        yield EmagOffers(client, page_size=sync.items_per_page, paging=account.paging, count=account.count)
+
+
+async def open_budget(postgres: Postgres, account: AccountSettings, account_id: int) -> Budget:
+    """The account's slots, registered."""
+    login = login_of(account.host, account.username)
+    budget = Budget(postgres, account_id=account_id, login=login, calls_per_second=account.calls_per_second)
+    await budget.register()
+    return budget
+
+
+async def sync_account(
+    postgres: Postgres, account: AccountSettings, request: RunRequest, stop: StopSignal, observer: Observer
+) -> RunReport:
+    """One run of one account's offers, claimed, worked and released."""
+    stream = stream_of(account)
+    sync = account.sync
+    await accounts.register(postgres, stream)
+    await accounts.pin_identity(postgres, stream, host=account.host, username=account.username)
+    loop = asyncio.get_running_loop()
+    claimed_at = loop.time()
+    caps = Caps(sync.max_pages, sync.max_requests, sync.timeout_hours * 3600, request.max_records)
+    claim = await claims.claim(
+        postgres,
+        stream,
+        owner=current_owner(),
+        caps=caps,
+        lease_seconds=sync.lease_seconds,
+        initiated_by=request.initiated_by,
+        proven_dead=proven_dead,
+        force=request.force,
+    )
+    if not isinstance(claim, Claim):
+        return RunReport(stream, refused=claim)
+    report = RunReport(stream)
+    if claim.closed_run is not None:
+        report.notes.append(f"closed run {claim.closed_run}, whose process is gone; going on at its checkpoint")
+    log.info("run.started", run=str(claim.run_id), stream=str(stream), pages=caps.max_pages, requests=caps.max_requests)
+    options = RunOptions(
+        caps=caps,
+        deadline=claimed_at + caps.timeout_seconds,
+        batch_size=sync.batch_size,
+        concurrency=sync.concurrency,
+        max_attempts=sync.max_attempts,
+        request_delay_seconds=sync.request_delay,
+        fresh=request.fresh,
+        ignored=account.ignore_changes,
+    )
+    holder = claims.LeaseHolder(postgres, claim, loop.time, claimed_at)
+    recorder = Recorder(claim.stream_id)
+    report.outcome = await _work_under_lease(
+        postgres, account, claim, holder, recorder, options, stop=stop, observer=observer
+    )
+    report.row = await _load_quietly(postgres, claim)
+    log.info("run.ended", run=str(claim.run_id), stream=str(stream), cause=report.outcome.cause)
+    return report
+
+
+async def _work_under_lease(
+    postgres: Postgres,
+    account: AccountSettings,
+    claim: Claim,
+    holder: claims.LeaseHolder,
+    recorder: Recorder,
+    options: RunOptions,
+    *,
+    stop: StopSignal,
+    observer: Observer,
+) -> Outcome:
+    """Run while the lease holds; what ends first, the work or the lease, ends the other."""
+    deadman = DeadMan(claim.lease_seconds)
+    deadman.start()
+    keepers = [
+        asyncio.create_task(keep_lease(holder, claim, stop)),
+        asyncio.create_task(watch_trust(holder, claim, stop)),
+        asyncio.create_task(keep_books(postgres, claim, recorder, stop)),
+    ]
+    try:
+        outcome = await _until_lease_lost(_work(postgres, account, claim, recorder, options, stop, observer), stop)
+        return await _release(postgres, claim, holder, recorder, outcome)
+    finally:
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+        await holder.close()
+        deadman.stop()
+
+
+async def _work(
+    postgres: Postgres,
+    account: AccountSettings,
+    claim: Claim,
+    recorder: Recorder,
+    options: RunOptions,
+    stop: StopSignal,
+    observer: Observer,
+) -> Outcome:
+    budget = await open_budget(postgres, account, claim.account_id)
+    async with open_source(account) as source:
+        return await Run(
+            postgres=postgres,
+            claim=claim,
+            source=source,
+            budget=budget,
+            recorder=recorder,
+            stop=stop,
+            observer=observer,
+            options=options,
+        ).run()
+
+
+async def _until_lease_lost(work: Coroutine[None, None, Outcome], stop: StopSignal) -> Outcome:
+    task = asyncio.create_task(work)
+    lost = asyncio.create_task(stop.lease_lost.wait())
+    try:
+        await asyncio.wait({task, lost}, return_when=asyncio.FIRST_COMPLETED)
+        if stop.lease_lost.is_set():
+            task.cancel()
+            await asyncio.wait({task}, timeout=UNWIND_SECONDS)
+            return stop.outcome or Outcome(Cause.LEASE_LOST)
+        return task.result()
+    except SyncError as error:
+        return Outcome(error.cause, str(error))
+    except Exception as error:  # the supervisor: a fault of ours ends this run, named, and no other
+        log.exception("run.crashed", run_error=type(error).__name__)
+        return Outcome(Cause.INTERNAL, f"{type(error).__name__}: a fault in syncd; the log has the traceback")
+    finally:
+        lost.cancel()
+        task.cancel()
+
+
+async def _release(
+    postgres: Postgres, claim: Claim, holder: claims.LeaseHolder, recorder: Recorder, outcome: Outcome
+) -> Outcome:
+    """Write the end of the run. While nobody else can hold the stream, keep trying."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + UNWIND_SECONDS if outcome.cause is Cause.LEASE_LOST else holder.trusted_until
+    while True:
+        try:
+            async with asyncio.timeout(max(1.0, until - loop.time())):
+                await recorder.flush(postgres, claim.run_id)
+                if outcome.cause is Cause.END_OF_DATA:
+                    await _analyze(postgres, claim)
+                released = await claims.release(postgres, claim, outcome)
+        except (DatabaseAwayError, TimeoutError) as error:
+            if loop.time() >= until:
+                return Outcome(Cause.LEASE_LOST, f"{outcome.message or outcome.cause}; its end was not stored: {error}")
+            await asyncio.sleep(0.3)
+        else:
+            return outcome if released else Outcome(Cause.LEASE_LOST, "another process had closed this run")
+
+
+async def _analyze(postgres: Postgres, claim: Claim) -> None:
+    """A new table without statistics is planned badly until autovacuum comes by."""
+    row = await load_run(postgres, claim.run_id)
+    if row is not None and row.inserted >= ANALYZE_FROM_RECORDS:
+        async with postgres.connection("analyze the records") as connection:
+            await connection.execute("ANALYZE record")
+
+
+async def _load_quietly(postgres: Postgres, claim: Claim) -> RunRow | None:
+    try:
+        return await load_run(postgres, claim.run_id)
+    except SyncError:
+        return None
+
+
+def leave_at_once(code: int) -> None:
+    """End the process without unwinding: the lease is left to lapse."""
+    os._exit(code)

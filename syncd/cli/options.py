@@ -1,0 +1,150 @@
+"""What many commands share: where the settings come from, which streams are meant, how facts are printed."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import os
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Set
+from dataclasses import asdict
+from datetime import datetime
+from functools import wraps
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+from uuid import UUID
+
+import click
+
+from syncd.app import open_postgres, stream_of
+from syncd.config import EVERYTHING, AccountSettings, Settings, load_settings
+from syncd.contract.errors import ConfigError
+from syncd.contract.runs import RunRow
+from syncd.ledger.schema import check_schema
+from syncd.policy.explanation import explain
+from syncd.runtime.log import configure_log
+from syncd.runtime.postgres import Postgres
+
+T = TypeVar("T")
+
+
+class Place:
+    """Where a command finds its settings, and how much it says."""
+
+    def __init__(self, config: Path | None, env_file: Path | None, verbose: int) -> None:
+        self._config = config
+        self._env_file = env_file
+        self.verbose = verbose
+
+    def load(
+        self, command_line: Mapping[str, object] = MappingProxyType({}), *, need: Set[str] = EVERYTHING
+    ) -> Settings:
+        """All settings; ConfigError with every problem. Warnings go to standard error."""
+        settings = load_settings(
+            config_path=self._config,
+            env_file=self._env_file,
+            environ=os.environ,
+            command_line=command_line,
+            need=need,
+        )
+        for warning in settings.warnings:
+            click.echo(f"syncd: {warning}", err=True)
+        configure_log(self.verbose, secrets=secrets_of(settings))
+        return settings
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """Every secret text of the settings, for the log's last filter."""
+    secrets = [account.password.get_secret_value() for account in settings.accounts]
+    if settings.optional_database is not None:
+        conninfo = settings.optional_database.conninfo.get_secret_value()
+        secrets += [part.partition("=")[2].strip("'") for part in conninfo.split() if part.startswith("password=")]
+    tokens = (settings.sync.control_token, settings.sync.control_token_previous)
+    return secrets + [token.get_secret_value() for token in tokens if token is not None]
+
+
+def with_place(command: Callable[..., T]) -> Callable[..., T]:
+    """Add --config, --env-file and -v; the command gets them as its first argument, a Place."""
+
+    @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings file (TOML).")
+    @click.option("--env-file", type=click.Path(path_type=Path, dir_okay=False), help="File of KEY=VALUE lines.")
+    @click.option("-v", "--verbose", count=True, help="Log more: -v what happens, -vv every call.")
+    @wraps(command)
+    def wrapped(config: Path | None, env_file: Path | None, verbose: int, **arguments: Any) -> T:
+        return command(Place(config, env_file, verbose), **arguments)
+
+    return wrapped
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+
+
+def on_ledger(settings: Settings, work: Callable[[Postgres], Awaitable[T]]) -> T:
+    """Run `work` with the database open and its schema checked."""
+
+    async def run() -> T:
+        async with open_postgres(settings) as postgres:
+            await check_schema(postgres)
+            return await work(postgres)
+
+    return asyncio.run(run())
+
+
+def choose_accounts(settings: Settings, names: tuple[str, ...]) -> list[AccountSettings]:
+    """The accounts behind these streams, all where none is named. An account's name alone will do."""
+    by_name = {str(stream_of(account)): account for account in settings.accounts}
+    short = {account.name: str(stream_of(account)) for account in settings.accounts}
+    unknown = [name for name in names if name not in by_name and name not in short]
+    if unknown:
+        known = ", ".join(by_name)
+        raise ConfigError([f"stream {name!r}: not configured, expected one of {known}" for name in unknown])
+    chosen = dict.fromkeys(short.get(name, name) for name in names) or by_name
+    return [by_name[name] for name in chosen]
+
+
+def initiator() -> str:
+    """Who started this, for the ledger: `cli:user@host`."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # no such user in this container
+        user = str(os.getuid())
+    return f"cli:{user}@{socket.gethostname()}"
+
+
+def run_facts(row: RunRow) -> dict[str, Any]:
+    """A run for machines, in the names of the HTTP API."""
+    facts = asdict(row)
+    del facts["updated"], facts["unchanged"], facts["error_message"], facts["run_id"]
+    return {
+        "sync_id": row.run_id,
+        **facts,
+        "stream": str(row.stream),
+        "triggered_by": row.initiated_by,
+        "explanation": explain(row),
+        "updated": row.updated,
+        "skipped": row.unchanged,
+        "error_message": row.error_message,
+        "progress_percent": row.progress_percent,
+    }
+
+
+def print_json(facts: object) -> None:
+    """One JSON document on standard output."""
+    json.dump(facts, sys.stdout, default=_encode, ensure_ascii=False, indent=2)
+    sys.stdout.write("\n")
+
+
+def _encode(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(type(value).__name__)
+
+
+def escape(text: str) -> str:
+    """Remote text for a terminal: control characters become visible."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

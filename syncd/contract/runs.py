@@ -1,0 +1,155 @@
+"""Facts about runs that pass between the ledger, the engine and the commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from syncd.contract.words import Cause, Status, Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """The most that one run may use; None in max_records means all."""
+
+    max_pages: int
+    max_requests: int
+    timeout_seconds: float
+    max_records: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Which process holds a lease. A pid names one process only within its boot and namespace."""
+
+    host: str
+    boot: str
+    pid: int
+    started: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to write a stream: every write names `stream_id`, `fence` and `run_id`."""
+
+    stream: Stream
+    stream_id: int
+    account_id: int
+    run_id: UUID
+    fence: int
+    lease_seconds: float
+    closed_run: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """The stream has a living run."""
+
+    run_id: UUID
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The stream's kill switch is set."""
+
+    by: str
+    reason: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One full pass over a stream, as the current run found it.
+
+    pass_number  2 where the first pass could not be proven
+    expected     the count at the start of this pass; None where not asked yet or the source has none
+    checkpoint   the last page durably stored in this pass, 0 for none
+    """
+
+    sweep_id: UUID
+    page_size: int
+    pass_number: int
+    expected: int | None
+    checkpoint: int
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a run ended, as the engine saw it; the counts are read from the ledger."""
+
+    cause: Cause
+    message: str | None = None
+    next_attempt_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run as the ledger knows it. Times are aware; counts are since the run began."""
+
+    run_id: UUID
+    stream: Stream
+    status: Status
+    cause: Cause | None
+    phase: str
+    initiated_by: str
+    queued_at: datetime
+    started_at: datetime | None
+    progress_at: datetime | None
+    heartbeat_at: datetime | None
+    wait_until: datetime | None
+    wait_reason: str | None
+    deadline_at: datetime | None
+    completed_at: datetime | None
+    next_attempt_at: datetime | None
+    duration_seconds: float | None
+    max_pages: int | None
+    max_requests: int | None
+    start_page: int | None
+    expected: int | None
+    checkpoint_page: int | None
+    checkpoint_at: datetime | None
+    page_size: int | None
+    pages: int
+    requests: int
+    errors: int
+    fetched: int
+    inserted: int
+    updated: int
+    unchanged: int
+    revived: int
+    tombstoned: int
+    quarantined: int
+    duplicates: int
+    field_faults: int
+    error_message: str | None
+    lease_seconds_left: float | None = None
+    consent_keys: int | None = None
+    consent_approved: bool | None = None
+
+    @property
+    def progress_percent(self) -> int:
+        """How much of the sweep is stored, as far as the count can tell."""
+        if self.status is Status.COMPLETE:
+            return 100
+        if not self.expected or not self.page_size or not self.checkpoint_page:
+            return 0
+        return min(99, int(100 * self.checkpoint_page * self.page_size / self.expected))
+
+
+@dataclass(slots=True)
+class BatchResult:
+    """What one fenced transaction did."""
+
+    pages: int = 0
+    fetched: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    revived: int = 0
+    quarantined: int = 0
+    duplicates: int = 0
+    field_faults: int = 0
+    already_applied: bool = False
+    quarantine_notes: list[str] = field(default_factory=list)

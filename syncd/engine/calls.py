@@ -1,0 +1,183 @@
+"""Every call of one run: caps, breaker, budget, the call, its retries.
+
+    admit (cap on requests) → slot (breaker, budget row) → call → success
+                                    ▲                        │ failure worth repeating, fewer than max_attempts
+                                    └── declared wait ◀──────┘
+
+A wait that would end after the run's deadline is not begun: the run ends at once and says when to come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+
+from syncd.contract.errors import CallError, DatabaseAwayError
+from syncd.contract.runs import Claim, Outcome
+from syncd.contract.words import Cause, Reason
+from syncd.engine.observer import Observer
+from syncd.engine.stop import Halt, StopSignal
+from syncd.ledger.accumulators import Recorder
+from syncd.ledger.budget import Budget
+from syncd.ledger.runs import declare_wait
+from syncd.policy.backoff import DECLARED_ABOVE_SECONDS, backoff_seconds
+from syncd.runtime.postgres import Postgres
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+# These say that the API is ill; a refusal or a rate limit says that it is well.
+_BREAKER_REASONS = {Reason.TIMEOUT, Reason.CONNECTION, Reason.HTTP_5XX, Reason.BAD_BODY}
+
+
+async def persist(operation: Callable[[], Awaitable[T]], stop: StopSignal) -> T:
+    """Repeat while the database is away. The lease bounds it: when trust in it runs out, `stop` is set."""
+    delay = 0.1
+    said = False
+    while True:
+        try:
+            result = await operation()
+        except DatabaseAwayError as error:
+            if not said:
+                log.warning("database.went_away", error=str(error))
+            said = True
+            await stop.sleep(delay)
+            delay = min(2.0, delay * 2)
+        else:
+            if said:
+                log.warning("database.came_back")
+            return result
+
+
+class Calls:
+    """The remote calls of one run, counted."""
+
+    def __init__(
+        self,
+        *,
+        postgres: Postgres,
+        claim: Claim | None,
+        budget: Budget,
+        recorder: Recorder,
+        stop: StopSignal,
+        observer: Observer,
+        max_requests: int,
+        max_attempts: int,
+        request_delay_seconds: float,
+        deadline: float,
+    ) -> None:
+        self._postgres = postgres
+        self._claim = claim
+        self._budget = budget
+        self._recorder = recorder
+        self._stop = stop
+        self._observer = observer
+        self.max_requests = max_requests
+        self._max_attempts = max_attempts
+        self._request_delay_seconds = request_delay_seconds
+        self._deadline = deadline
+        self._failed_before = True  # an earlier process may have: the first success clears the ledger
+        self.admitted = 0
+
+    @property
+    def left(self) -> int:
+        """Calls that the cap and the deadline still allow."""
+        seconds = self._deadline - asyncio.get_running_loop().time()
+        return max(0, min(self.max_requests - self.admitted, int(seconds / self._budget.spacing_seconds)))
+
+    async def make(self, endpoint: str, subject: str, call: Callable[[], Awaitable[T]]) -> T:
+        """The call's answer. Raises Halt at a cap, a stop, or a wait past the deadline; CallError where
+        the failure is final, with the subject, the cause and the number of attempts in its message."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(lambda error: isinstance(error, CallError) and error.retryable),
+            stop=stop_after_attempt(self._max_attempts),
+            wait=_backoff,
+            before_sleep=self._before_retry,
+            sleep=self._stop.sleep,
+            reraise=True,
+        )
+        started = asyncio.get_running_loop().time()
+        try:
+            return await retrying(self._attempt, endpoint, call)
+        except CallError as error:
+            attempts: int = retrying.statistics.get("attempt_number", 1)
+            seconds = asyncio.get_running_loop().time() - started
+            times = f"{attempts} attempt{'s' if attempts > 1 else ''} in {seconds:.1f} s"
+            error.args = (f"{subject}: {error} after {times}",)
+            raise
+
+    async def _attempt(self, endpoint: str, call: Callable[[], Awaitable[T]]) -> T:
+        self._stop.check()
+        if self.admitted >= self.max_requests:
+            raise Halt(Outcome(Cause.CAP_REQUESTS, f"reached the cap of {self.max_requests} requests a run"))
+        self.admitted += 1
+        await self._wait_for_slot()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            result = await call()
+        except CallError as error:
+            self._recorder.call_ended(endpoint, loop.time() - started, error.reason)
+            await self._note_failure(error)
+            raise
+        self._recorder.call_ended(endpoint, loop.time() - started, None)
+        if self._failed_before:
+            await persist(self._budget.note_success, self._stop)
+            self._failed_before = False
+        return result
+
+    async def _wait_for_slot(self) -> None:
+        while True:
+            slot = await persist(self._budget.take_slot, self._stop)
+            if not slot.blocked:
+                break
+            await self._wait(slot.wait_seconds, "the circuit breaker is open", Cause.UPSTREAM)
+        self._recorder.add("budget_wait_seconds", slot.wait_seconds)
+        await self._wait(slot.wait_seconds, "the API budget is used up", Cause.RATE_LIMITED)
+        await self._wait(self._request_delay_seconds, "request delay", Cause.CAP_TIME)
+
+    async def _note_failure(self, error: CallError) -> None:
+        log.debug("call.failed", reason=error.reason, status=error.status, error=str(error))
+        if error.reason is Reason.RATE_LIMIT and error.retry_after_seconds:
+            await persist(lambda: self._budget.push_out(error.retry_after_seconds or 0), self._stop)
+        if error.reason in _BREAKER_REASONS:
+            self._failed_before = True
+            open_seconds = await persist(self._budget.note_failure, self._stop)
+            if open_seconds is not None:
+                log.warning("breaker.opened", seconds=open_seconds)
+
+    async def _before_retry(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        seconds = state.next_action.sleep if state.next_action else 0.0
+        cause = error.cause if isinstance(error, CallError) else Cause.UPSTREAM
+        self._observer.retrying(str(error), state.attempt_number, seconds)
+        await self._declare(seconds, f"attempt {state.attempt_number} failed: {error}", cause)
+
+    async def _wait(self, seconds: float, reason: str, cause: Cause) -> None:
+        if seconds > 0:
+            await self._declare(seconds, reason, cause)
+            await self._stop.sleep(seconds)
+
+    async def _declare(self, seconds: float, reason: str, cause: Cause) -> None:
+        """Write a wait down before it begins; Halt where it would outlast the run."""
+        left = self._deadline - asyncio.get_running_loop().time()
+        if seconds >= left:
+            message = f"{reason}: the wait of {seconds:.0f} s would outlast the run's {max(0, left):.0f} s left"
+            raise Halt(Outcome(cause, message, next_attempt_seconds=seconds))
+        if seconds > DECLARED_ABOVE_SECONDS:
+            log.info("wait.declared", seconds=round(seconds, 1), reason=reason)
+            self._observer.waiting(reason, seconds)
+            claim = self._claim
+            if claim is not None:
+                await persist(lambda: declare_wait(self._postgres, claim, seconds, reason), self._stop)
+
+
+def _backoff(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after_seconds if isinstance(error, CallError) else None
+    return backoff_seconds(state.attempt_number, random.random(), asked)  # noqa: S311  # jitter

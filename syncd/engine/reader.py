@@ -1,0 +1,160 @@
+"""The pages of one pass, in order, read ahead.
+
+Calls run side by side up to the concurrency; batches come out in page order and without holes. Nothing is
+read past a cap, nor past the page after the count's last; beyond that the reader goes one page at a time.
+
+    horizon = last page that the count expects + 1        (the page that should be empty)
+
+A page that is shorter than the count lets expect is read once more before it is believed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from syncd.contract.errors import CallError
+from syncd.contract.records import Page
+from syncd.contract.runs import Outcome
+from syncd.contract.words import Cause
+from syncd.engine.calls import Calls
+from syncd.engine.stop import Halt, StopSignal
+from syncd.sources.source import Source
+
+IN_FLIGHT_BYTES = 32 * 1024 * 1024
+BATCH_BYTES = 8 * 1024 * 1024
+ASSUMED_PAGE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which pages to read.
+
+    first     the first page of this run (the overlap page of a resumed one)
+    last      the last one that the caps allow; cap is the outcome of reaching it
+    expected  records that the count announced; None where there is no count
+    """
+
+    first: int
+    last: int
+    cap: Outcome
+    expected: int | None
+
+
+class PageReader:
+    """Reads one span. After `batches` is exhausted, `end` says why."""
+
+    def __init__(self, source: Source, calls: Calls, stop: StopSignal, span: Span, *, concurrency: int) -> None:
+        self._source = source
+        self._calls = calls
+        self._stop = stop
+        self._span = span
+        self._concurrency = concurrency
+        self._tasks: dict[int, asyncio.Task[Page]] = {}
+        self._largest_bytes = ASSUMED_PAGE_BYTES
+        self._size = source.page_size
+        self.end = Outcome(Cause.INTERNAL, "reading has not ended")
+
+    @property
+    def expected_pages(self) -> int | None:
+        """The number of pages that the count announced."""
+        return None if self._span.expected is None else -(-self._span.expected // self._size)
+
+    async def batches(self, most_records: int) -> AsyncIterator[list[Page]]:
+        """Yield runs of consecutive pages, coalesced up to `most_records` where several are waiting."""
+        number = self._span.first
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            while True:
+                if number > self._span.last:
+                    self.end = self._span.cap
+                    return
+                if self._stop.outcome is None:
+                    self._read_ahead(number)
+                    await asyncio.wait({self._tasks[number], stopped}, return_when=asyncio.FIRST_COMPLETED)
+                batch = self._take_ready(number, most_records)
+                if not batch:
+                    self.end = self._why_not(number)
+                    return
+                yield batch
+                number = batch[-1].number + 1
+                if self._is_last(batch[-1]):
+                    self.end = Outcome(Cause.END_OF_DATA)
+                    return
+        finally:
+            stopped.cancel()
+            await self._abandon()
+
+    def _read_ahead(self, number: int) -> None:
+        """Start calls up to the concurrency, the horizon, the cap and the memory bound; the next page always."""
+        horizon = self.expected_pages
+        limit = self._span.last
+        if horizon is not None:
+            limit = min(limit, max(horizon + 1, number))
+        for candidate in range(number, min(limit, number + 2 * self._concurrency) + 1):
+            running = sum(not task.done() for task in self._tasks.values())
+            room = (len(self._tasks) + 1) * self._largest_bytes <= IN_FLIGHT_BYTES
+            if candidate != number and (running >= self._concurrency or not room):
+                break
+            if candidate not in self._tasks:
+                self._tasks[candidate] = asyncio.create_task(self._fetch(candidate))
+
+    async def _fetch(self, number: int) -> Page:
+        """One page; a suspiciously short one is read a second time, and the longer answer counts."""
+        subject = f"page {number}"
+        page = await self._calls.make(self._source.read_endpoint, subject, lambda: self._source.fetch_page(number))
+        if page.received < self._least(number):
+            again = await self._calls.make(self._source.read_endpoint, subject, lambda: self._source.fetch_page(number))
+            page = max(page, again, key=lambda answer: answer.received)
+        return page
+
+    def _least(self, number: int) -> int:
+        """How many items this page should have, as far as is known."""
+        if self._span.expected is None:
+            return self._size
+        return max(0, min(self._size, self._span.expected - (number - 1) * self._size))
+
+    def _take_ready(self, number: int, most_records: int) -> list[Page]:
+        """The pages from `number` on that have been received, at least one if it has."""
+        batch: list[Page] = []
+        records = size_bytes = 0
+        while (task := self._tasks.get(number)) is not None and task.done() and not task.cancelled():
+            if task.exception() is not None:
+                break
+            page = task.result()
+            records += page.received
+            size_bytes += page.size_bytes
+            if batch and (records > most_records or size_bytes > BATCH_BYTES):
+                break
+            batch.append(page)
+            self._largest_bytes = max(self._largest_bytes, page.size_bytes)
+            del self._tasks[number]
+            number += 1
+            if self._is_last(page):
+                break
+        return batch
+
+    def _is_last(self, page: Page) -> bool:
+        return page.received == 0 and page.number > (self.expected_pages or 0)
+
+    def _why_not(self, number: int) -> Outcome:
+        """Why page `number` did not come."""
+        task = self._tasks.get(number)
+        if task is not None and task.done() and not task.cancelled():
+            error = task.exception()
+            if isinstance(error, Halt):
+                return error.outcome
+            if isinstance(error, CallError):
+                return Outcome(error.cause, str(error), error.retry_after_seconds)
+            if error is not None:
+                raise error
+        assert self._stop.outcome is not None  # noqa: S101  # nothing else ends the wait
+        return self._stop.outcome
+
+    async def _abandon(self) -> None:
+        """End the calls in flight."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._tasks.clear()

@@ -1,0 +1,216 @@
+"""One sync of one stream: claimed, read, proven, ended. It says `complete` only when that is proven.
+
+    sweep ─▶ count ─▶ read ─▶ verify ──proven──▶ tombstone ─▶ end_of_data
+                        ▲        └─not proven─▶ second pass, once; then incomplete
+                        └──────────────────────────┘
+
+Whatever happens, `run` returns an Outcome; what was committed stays, and the sweep's checkpoint says where
+the next run goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import structlog
+
+from syncd.contract.errors import CallError, LeaseLostError, SyncError
+from syncd.contract.records import Page
+from syncd.contract.runs import BatchResult, Caps, Claim, Outcome, Sweep
+from syncd.contract.words import Cause, Phase
+from syncd.engine.calls import Calls, persist
+from syncd.engine.observer import Observer
+from syncd.engine.reader import PageReader, Span
+from syncd.engine.stop import Halt, StopSignal
+from syncd.engine.verify import Verifier
+from syncd.ledger import sweeps
+from syncd.ledger.accumulators import Recorder
+from syncd.ledger.budget import Budget
+from syncd.ledger.runs import enter_phase
+from syncd.policy.paging import LoopGuard
+from syncd.runtime.postgres import Postgres
+from syncd.sources.source import Source
+from syncd.warehouse.pages import PageStore
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How one run reads. deadline is in the event loop's seconds."""
+
+    caps: Caps
+    deadline: float
+    batch_size: int
+    concurrency: int
+    max_attempts: int
+    request_delay_seconds: float
+    fresh: bool = False
+    ignored: Collection[str] = ()
+
+
+class Run:
+    """One run of one stream, from its claim to its outcome."""
+
+    def __init__(
+        self,
+        *,
+        postgres: Postgres,
+        claim: Claim,
+        source: Source,
+        budget: Budget,
+        recorder: Recorder,
+        stop: StopSignal,
+        observer: Observer,
+        options: RunOptions,
+    ) -> None:
+        self._postgres = postgres
+        self._claim = claim
+        self._source = source
+        self._stop = stop
+        self._observer = observer
+        self._options = options
+        self._store = PageStore(postgres, claim, recorder, batch_size=options.batch_size, ignored=options.ignored)
+        self._calls = Calls(
+            postgres=postgres,
+            claim=claim,
+            budget=budget,
+            recorder=recorder,
+            stop=stop,
+            observer=observer,
+            max_requests=options.caps.max_requests,
+            max_attempts=options.max_attempts,
+            request_delay_seconds=options.request_delay_seconds,
+            deadline=options.deadline,
+        )
+        self._verifier = Verifier(postgres, claim, source, self._calls, self._store, stop)
+        self._pages_read = 0
+        self._records_stored = 0
+        self._overlap = 0
+
+    async def run(self) -> Outcome:
+        """Work until the data, a cap, a stop or an error ends it. Never raises but for a fault of ours."""
+        timer = asyncio.get_running_loop().call_at(
+            self._options.deadline, self._stop.stop, Cause.CAP_TIME, "reached the run's time cap"
+        )
+        try:
+            return await self._sweep()
+        except Halt as halt:
+            return halt.outcome
+        except LeaseLostError as error:
+            self._stop.stop(Cause.LEASE_LOST, str(error))
+            return Outcome(Cause.LEASE_LOST, str(error))
+        except CallError as error:
+            return Outcome(error.cause, str(error), error.retry_after_seconds)
+        except SyncError as error:
+            return Outcome(error.cause, str(error))
+        finally:
+            timer.cancel()
+            await self._store.close()
+
+    async def _sweep(self) -> Outcome:
+        connection = await persist(self._store.connection, self._stop)
+        size = self._source.page_size
+        sweep = await sweeps.open_sweep(connection, self._claim, page_size=size, fresh=self._options.fresh)
+        self._observer.claimed(self._claim, sweep)
+        self._overlap = sweep.checkpoint
+        while True:
+            sweep = await self._count(sweep)
+            end = await self._read(sweep)
+            if end.cause is not Cause.END_OF_DATA:
+                return end
+            await self._enter(Phase.VERIFY, sweep)
+            verdict = await self._verifier.judge(sweep)
+            if verdict.gap is None:
+                await self._enter(Phase.TOMBSTONE, sweep)
+                verdict = await self._verifier.bury(sweep, verdict.facts)
+            if verdict.blast is not None:
+                return Outcome(Cause.BLAST_RADIUS, verdict.blast)
+            if verdict.gap is None:
+                return end
+            if sweep.pass_number == 2:
+                return Outcome(Cause.INCOMPLETE, verdict.gap)
+            log.warning("pass.unproven", gap=verdict.gap)
+            facts = verdict.facts
+            connection = await persist(self._store.connection, self._stop)
+            sweep = await sweeps.begin_second_pass(connection, self._claim, sweep, facts)
+            self._overlap = 0
+
+    async def _count(self, sweep: Sweep) -> Sweep:
+        """Ask how many records to expect, at the start of a pass."""
+        if sweep.expected is not None or not self._source.has_count:
+            return sweep
+        await self._enter(Phase.COUNT, sweep)
+        expected = await self._calls.make(self._source.count_endpoint, "count", self._source.count)
+
+        async def keep() -> None:
+            await sweeps.set_expected(await self._store.connection(), self._claim, sweep, expected)
+
+        await persist(keep, self._stop)
+        return Sweep(sweep.sweep_id, sweep.page_size, sweep.pass_number, expected, sweep.checkpoint)
+
+    async def _read(self, sweep: Sweep) -> Outcome:
+        await self._enter(Phase.READ, sweep)
+        guard = LoopGuard(sweep.expected)
+        if sweep.checkpoint:
+            guard.seed(await persist(lambda: sweeps.load_seen_keys(self._postgres, sweep), self._stop))
+        reader = PageReader(
+            self._source, self._calls, self._stop, self._span(sweep), concurrency=self._options.concurrency
+        )
+        async for batch in reader.batches(self._options.batch_size):
+            loop = self._cut_at_loop(guard, batch)
+            if batch:
+                cap = await self._keep(sweep, batch)
+                if cap is not None:
+                    return cap
+            if loop is not None:
+                return Outcome(Cause.LOOP, f"{loop}: paging goes in circles; is `paging` (top or data) set right?")
+        return reader.end
+
+    def _span(self, sweep: Sweep) -> Span:
+        """From the checkpoint (once more) to the cap on pages."""
+        caps = self._options.caps
+        first = max(1, sweep.checkpoint)
+        left = caps.max_pages - self._pages_read
+        cap = Outcome(Cause.CAP_PAGES, f"reached the cap of {caps.max_pages} pages a run")
+        return Span(first, sweep.checkpoint + left, cap, sweep.expected)
+
+    def _cut_at_loop(self, guard: LoopGuard, batch: list[Page]) -> str | None:
+        """Drop the pages from the first looping one on; return why."""
+        for index, page in enumerate(batch):
+            loop = guard.find_loop(page.number, page.seen_keys, again=page.number == self._overlap)
+            if loop is not None:
+                del batch[index:]
+                return loop
+        return None
+
+    async def _keep(self, sweep: Sweep, batch: list[Page]) -> Outcome | None:
+        """Store a batch; the outcome of the cap on records where that is reached."""
+        most = self._options.caps.max_records
+        for index, page in enumerate(batch):
+            if most is not None and self._records_stored + len(page.keys) > most:
+                if index:
+                    await self._put(sweep, batch[:index])
+                await self._put(sweep, [page.first(most - self._records_stored)], listed=False)
+                return Outcome(Cause.CAP_RECORDS, f"reached the limit of {most} records")
+            self._records_stored += len(page.keys)
+        await self._put(sweep, batch)
+        return None
+
+    async def _put(self, sweep: Sweep, pages: list[Page], *, listed: bool = True) -> None:
+        if not pages[0].received and not listed:
+            return
+        result: BatchResult = await persist(
+            lambda: self._store.store(sweep, pages, overlap_page=self._overlap, listed=listed), self._stop
+        )
+        self._pages_read += result.pages if listed else 0
+        log.debug("page.stored", page=pages[-1].number, pages=len(pages), inserted=result.inserted)
+        for note in result.quarantine_notes:
+            log.warning("record.quarantined", record=note)
+        self._observer.stored(pages[-1].number, result, self._calls.admitted)
+
+    async def _enter(self, phase: Phase, sweep: Sweep) -> None:
+        await persist(lambda: enter_phase(self._postgres, self._claim, phase), self._stop)
+        self._observer.entered(phase, sweep.expected)

@@ -1,0 +1,57 @@
+"""Why a run should end before its data does, and waits that end with it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from syncd.contract.runs import Outcome
+from syncd.contract.words import Cause
+
+
+class Halt(Exception):  # not an error: a cap, a deadline, a stop
+    """Unwinds one page's work; the reader turns it back into the outcome that it carries."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.message or outcome.cause)
+        self.outcome = outcome
+
+
+class StopSignal:
+    """Set once, by whoever is first: a signal, a cancel, the deadline, a lost lease.
+
+    A lost lease overrides the others: nothing may be written any more, not even pages already received.
+    """
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
+        self._event = asyncio.Event()
+        self.lease_lost = asyncio.Event()
+
+    def stop(self, cause: Cause, message: str) -> None:
+        """End the run as soon as what has been received is stored."""
+        if cause is Cause.LEASE_LOST:
+            self.outcome = Outcome(cause, message)
+            self.lease_lost.set()
+        elif self.outcome is None:
+            self.outcome = Outcome(cause, message)
+        self._event.set()
+
+    def check(self) -> None:
+        """Raise Halt where the signal is set."""
+        if self.outcome is not None:
+            raise Halt(self.outcome)
+
+    async def wait(self) -> None:
+        """Until the signal is set."""
+        await self._event.wait()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, or raise Halt as soon as the signal is set."""
+        self.check()
+        if seconds > 0:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._event.wait()
+            except TimeoutError:
+                return
+            self.check()

@@ -1,0 +1,90 @@
+"""Counters of what happened, kept in the ledger so that they survive every restart.
+
+A run collects deltas in memory; they are added to the ledger with each page, and at least every 5 s
+besides, because calls happen without pages. A kill -9 loses at most those 5 s.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from syncd.runtime.postgres import Postgres
+
+LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+FLUSH_SECONDS = 5.0
+
+Delta = tuple[str, str, str]
+"""(metric, endpoint, detail); endpoint and detail are '' where the metric has no such label."""
+
+# Sorted, so that two writers lock the rows in the same order.
+ADD = """
+INSERT INTO accumulator AS a (stream_id, metric, endpoint, detail, value)
+SELECT %(stream_id)s, m, e, d, v
+  FROM unnest(%(metrics)s::text[], %(endpoints)s::text[], %(details)s::text[], %(values)s::float8[]) AS u(m, e, d, v)
+ {condition} ORDER BY m, e, d
+    ON CONFLICT (stream_id, metric, endpoint, detail) DO UPDATE SET value = a.value + excluded.value
+"""
+
+
+def parameters(deltas: Mapping[Delta, float]) -> dict[str, object]:
+    """The deltas as the parameters of ADD."""
+    return {
+        "metrics": [key[0] for key in deltas],
+        "endpoints": [key[1] for key in deltas],
+        "details": [key[2] for key in deltas],
+        "values": [float(value) for value in deltas.values()],
+    }
+
+
+class Recorder:
+    """The deltas of one run that are not in the ledger yet."""
+
+    def __init__(self, stream_id: int) -> None:
+        self.stream_id = stream_id
+        self.requests = 0
+        self.errors = 0
+        self._deltas: defaultdict[Delta, float] = defaultdict(float)
+
+    def add(self, metric: str, value: float = 1.0, *, endpoint: str = "", detail: str = "") -> None:
+        """Count."""
+        self._deltas[(metric, endpoint, detail)] += value
+
+    def call_ended(self, endpoint: str, seconds: float, reason: str | None) -> None:
+        """One call came back, or failed for `reason`."""
+        self.requests += 1
+        self.add("requests", endpoint=endpoint)
+        self.add("latency_sum", seconds, endpoint=endpoint)
+        bucket = next((str(limit) for limit in LATENCY_BUCKETS if seconds <= limit), "+Inf")
+        self.add("latency_bucket", endpoint=endpoint, detail=bucket)
+        if reason is not None:
+            self.errors += 1
+            self.add("request_errors", endpoint=endpoint, detail=reason)
+
+    def drain(self) -> dict[Delta, float]:
+        """Take the deltas out; give them back with `restore` where they did not reach the ledger."""
+        taken = dict(self._deltas)
+        self._deltas.clear()
+        return taken
+
+    def restore(self, deltas: Mapping[Delta, float]) -> None:
+        """The transaction that carried these was rolled back."""
+        for key, value in deltas.items():
+            self._deltas[key] += value
+
+    async def flush(self, postgres: Postgres, run_id: object) -> None:
+        """Write what is collected, and the run's call counts, outside any page."""
+        deltas = self.drain()
+        if not deltas:
+            return
+        try:
+            async with postgres.connection("write the accumulators") as connection, connection.transaction():
+                await connection.execute(ADD.format(condition=""), {"stream_id": self.stream_id, **parameters(deltas)})
+                await connection.execute(
+                    "UPDATE run SET requests = greatest(requests, %s), errors = greatest(errors, %s)"
+                    " WHERE run_id = %s AND status = 'running'",
+                    [self.requests, self.errors, run_id],
+                )
+        except BaseException:
+            self.restore(deltas)
+            raise

@@ -1,0 +1,121 @@
+"""Runs as people and other processes see and steer them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import dict_row
+
+from syncd.contract.runs import Claim, RunRow
+from syncd.contract.words import Cause, Phase, Status, Stream
+from syncd.runtime.postgres import Postgres
+
+_ROW = """
+SELECT r.run_id, a.source, a.name AS account, s.resource, r.status, r.cause, r.phase, r.initiated_by, r.queued_at,
+       r.started_at, r.progress_at, r.heartbeat_at, r.wait_until, r.wait_reason, r.deadline_at, r.completed_at,
+       r.next_attempt_at,
+       extract(epoch FROM coalesce(r.completed_at, clock_timestamp()) - r.started_at)::float8 AS duration_seconds,
+       r.max_pages, r.max_requests, r.start_page, coalesce(r.expected, w.expected) AS expected,
+       w.checkpoint_page, w.checkpoint_at, w.page_size, r.pages, r.requests, r.errors, r.fetched, r.inserted,
+       r.updated, r.unchanged, r.revived, r.tombstoned, r.quarantined, r.duplicates, r.field_faults, r.error_message,
+       CASE WHEN l.run_id = r.run_id THEN extract(epoch FROM l.expires_at - clock_timestamp())::float8 END
+           AS lease_seconds_left,
+       cardinality(c.keys) AS consent_keys, c.approved_at IS NOT NULL AS consent_approved
+  FROM run r JOIN stream s USING (stream_id) JOIN account a USING (account_id)
+  LEFT JOIN sweep w ON w.sweep_id = r.sweep_id
+  LEFT JOIN lease l ON l.stream_id = r.stream_id
+  LEFT JOIN consent c ON c.run_id = r.run_id
+"""
+
+
+def _run_of(row: dict[str, Any]) -> RunRow:
+    stream = Stream(row.pop("source"), row.pop("account"), row.pop("resource"))
+    status, cause = Status(row.pop("status")), row.pop("cause")
+    return RunRow(stream=stream, status=status, cause=Cause(cause) if cause else None, **row)
+
+
+async def _load(postgres: Postgres, tail: str, parameters: Sequence[object]) -> list[RunRow]:
+    async with postgres.connection("read the runs") as connection:
+        cursor = connection.cursor(row_factory=dict_row)
+        await cursor.execute(_ROW + tail, parameters)
+        return [_run_of(row) for row in await cursor.fetchall()]
+
+
+async def load_run(postgres: Postgres, run_id: UUID) -> RunRow | None:
+    """One run; None where there is no such run."""
+    rows = await _load(postgres, "WHERE r.run_id = %s", [run_id])
+    return rows[0] if rows else None
+
+
+async def load_runs(postgres: Postgres, *, stream: Stream | None = None, limit: int = 20) -> list[RunRow]:
+    """The newest runs first."""
+    if stream is None:
+        return await _load(postgres, "ORDER BY r.queued_at DESC LIMIT %s", [limit])
+    where = "WHERE a.source = %s AND a.name = %s AND s.resource = %s ORDER BY r.queued_at DESC LIMIT %s"
+    return await _load(postgres, where, [stream.source, stream.account, stream.resource, limit])
+
+
+async def find_runs(postgres: Postgres, prefix: str, *, limit: int = 5) -> list[RunRow]:
+    """The runs whose id starts so: people type the first digits."""
+    return await _load(postgres, "WHERE r.run_id::text LIKE %s LIMIT %s", [prefix.replace("%", "") + "%", limit])
+
+
+async def declare_wait(postgres: Postgres, claim: Claim, seconds: float, reason: str) -> None:
+    """ "I sleep until T because R", before the sleep; never past the run's deadline."""
+    async with postgres.connection("declare a wait") as connection:
+        await connection.execute(
+            """
+            UPDATE run SET wait_until = least(deadline_at, greatest(wait_until,
+                       clock_timestamp() + make_interval(secs => %s))), wait_reason = left(%s, 500)
+             WHERE run_id = %s AND fence = %s AND status = 'running'
+            """,
+            [seconds, reason, claim.run_id, claim.fence],
+        )
+
+
+async def enter_phase(postgres: Postgres, claim: Claim, phase: Phase) -> None:
+    """Show what the run is doing."""
+    async with postgres.connection("note the phase") as connection:
+        await connection.execute(
+            "UPDATE run SET phase = %s WHERE run_id = %s AND fence = %s AND status = 'running'",
+            [phase, claim.run_id, claim.fence],
+        )
+
+
+async def load_cancel(postgres: Postgres, claim: Claim) -> str | None:
+    """Who asked for this run to be cancelled; None where nobody did."""
+    async with postgres.connection("look for a cancel") as connection:
+        cursor = await connection.execute("SELECT cancel_requested_by FROM run WHERE run_id = %s", [claim.run_id])
+        row = await cursor.fetchone()
+    return row[0] if row else None
+
+
+async def request_cancel(postgres: Postgres, run_id: UUID, by: str) -> bool:
+    """Ask an open run to end; a queued one ends at once. False where it is not open."""
+    async with postgres.connection("cancel a run") as connection:
+        cursor = await connection.execute(
+            """
+            UPDATE run SET cancel_requested_at = clock_timestamp(), cancel_requested_by = %(by)s,
+                   status = CASE status WHEN 'queued' THEN 'cancelled' ELSE status END,
+                   cause = CASE status WHEN 'queued' THEN 'cancelled' END,
+                   completed_at = CASE status WHEN 'queued' THEN clock_timestamp() END
+             WHERE run_id = %(run)s AND status IN ('queued', 'running')
+            """,
+            {"by": by, "run": run_id},
+        )
+        return cursor.rowcount == 1
+
+
+async def approve(postgres: Postgres, run_id: UUID, by: str) -> int | None:
+    """Consent to the disappearance of the keys that this run listed; how many, None where it asked nothing."""
+    async with postgres.connection("approve a run") as connection:
+        cursor = await connection.execute(
+            "UPDATE consent SET approved_at = coalesce(approved_at, clock_timestamp()),"
+            " approved_by = coalesce(approved_by, %s)"
+            " WHERE run_id = %s AND used_at IS NULL RETURNING cardinality(keys)",
+            [by, run_id],
+        )
+        row = await cursor.fetchone()
+    return row[0] if row else None

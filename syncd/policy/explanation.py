@@ -1,0 +1,81 @@
+"""Why a run is in its state and what happens next, in plain sentences."""
+
+from __future__ import annotations
+
+from syncd.contract.runs import RunRow
+from syncd.contract.words import SWEEP_ENDED_BY, Cause, Status
+
+_WHY = {
+    Cause.END_OF_DATA: "Every page answered, an empty page followed the last, and the counts agree.",
+    Cause.CAP_PAGES: "It used the pages that one run may read (EMAG_SYNC_MAX_PAGES).",
+    Cause.CAP_REQUESTS: "It used the calls that one run may make (EMAG_SYNC_MAX_REQUESTS).",
+    Cause.CAP_RECORDS: "It stored as many records as --limit allowed.",
+    Cause.CAP_TIME: "It used the time that one run may take (EMAG_SYNC_TIMEOUT_HOURS).",
+    Cause.LOOP: "Pages came round again, so it stopped before it would spin.",
+    Cause.INCOMPLETE: "Two passes could not prove that every record was seen, so nothing was tombstoned.",
+    Cause.BLAST_RADIUS: "More records are missing than may vanish without a person's consent; none was tombstoned.",
+    Cause.AUTH: "The API refused the login, the right to use it, or this machine's address.",
+    Cause.RATE_LIMITED: "The API asked for a longer pause than this run had left.",
+    Cause.UPSTREAM: "The API did not answer properly, however often it was asked.",
+    Cause.BAD_RESPONSE: "The API's answer was not what it should be, so it was not believed.",
+    Cause.DATABASE: "PostgreSQL refused to do its part.",
+    Cause.SHUTDOWN: "It was told to stop; pages already received were stored first.",
+    Cause.CANCELLED: "Somebody cancelled it.",
+    Cause.LEASE_LOST: "Its process died, froze, or lost the database for longer than its lease.",
+    Cause.NO_PROGRESS: "It lived but stored no page for too long, and the monitor ended it.",
+    Cause.WAIT_OVERRUN: "It slept past the time that it had declared, and the monitor ended it.",
+    Cause.NOT_STARTED: "It was queued and nobody took it.",
+    Cause.INTERNAL: "syncd itself failed: this is a fault of ours.",
+}
+
+_ADVICE = {
+    Cause.AUTH: "Check the user name, the password and the API's list of allowed addresses, then run `syncd check`.",
+    Cause.LOOP: 'If it happens again, try the account setting paging = "data" (or "top").',
+    Cause.BLAST_RADIUS: "Look at the marketplace. If they are really gone: `syncd approve {run}`, then sync again.",
+    Cause.DATABASE: "Run `syncd check`.",
+    Cause.INTERNAL: "Please report it, with the log of this run.",
+}
+
+
+def explain(run: RunRow, *, same_gap_runs: int = 0) -> list[str]:
+    """Sentences for people, the most important first.
+
+    same_gap_runs: how many runs in a row ended incomplete with this run's very message.
+    """
+    if run.status is Status.QUEUED:
+        return ["It waits for a worker to take it."]
+    if run.status is Status.RUNNING:
+        return _explain_running(run)
+    cause = run.cause or Cause.INTERNAL
+    sentences = [_WHY[cause]]
+    if run.error_message and cause is not Cause.END_OF_DATA:
+        sentences.append(f"In its own words: {run.error_message}.".replace("..", "."))
+    if advice := _ADVICE.get(cause):
+        sentences.append(advice.format(run=run.run_id))
+    if cause is Cause.BLAST_RADIUS and run.consent_approved:
+        sentences.append("That consent was given; the next complete sweep uses it.")
+    if cause is Cause.INCOMPLETE and same_gap_runs >= 3:
+        sentences.append(
+            f"{same_gap_runs} runs in a row found the same: if the API's count is wrong for good, set "
+            'count = "ignore" for this account; two sweeps with equal keys are then the proof.'
+        )
+    if run.quarantined:
+        sentences.append(f"{run.quarantined} records could not be stored and lie in quarantine, with the reason.")
+    return [*sentences, _what_next(run, cause)]
+
+
+def _explain_running(run: RunRow) -> list[str]:
+    sentences = [f"It is at work: {run.phase}."]
+    if run.lease_seconds_left is not None and run.lease_seconds_left < 0:
+        sentences = ["Its lease has run out: its process is gone or frozen, and the next run takes over."]
+    if run.wait_until is not None:
+        sentences.append(f"It sleeps until {run.wait_until:%H:%M:%S %Z}, because: {run.wait_reason}.")
+    return sentences
+
+
+def _what_next(run: RunRow, cause: Cause) -> str:
+    when = f" not before {run.next_attempt_at:%H:%M:%S %Z}" if run.next_attempt_at else ""
+    if cause in SWEEP_ENDED_BY:
+        return f"The next run starts a new sweep{when}."
+    at = f" at page {run.checkpoint_page}" if run.checkpoint_page else " at the beginning"
+    return f"The sweep stays open: the next run goes on{at}{when}."

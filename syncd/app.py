@@ -19,8 +19,10 @@ from syncd.config import AccountSettings, Settings
 from syncd.contract.errors import DatabaseAwayError, SyncError
 from syncd.contract.runs import Busy, Caps, Claim, Outcome, Paused, RunRow
 from syncd.contract.words import Cause, Stream
+from syncd.engine.calls import Calls
 from syncd.engine.keeper import keep_books, keep_lease, watch_trust
 from syncd.engine.observer import Observer
+from syncd.engine.plan import PlanReport, plan_stream
 from syncd.engine.run import Run, RunOptions
 from syncd.engine.stop import StopSignal
 from syncd.ledger import accounts, claims
@@ -32,6 +34,7 @@ from syncd.runtime.postgres import Postgres
 from syncd.runtime.process import current_owner, proven_dead
 from syncd.sources.emag import EmagOffers
 from syncd.sources.http import HttpClient
+from syncd.warehouse.comparison import Comparison
 
 log = structlog.get_logger()
 
@@ -139,6 +142,40 @@ async def sync_account(
     report.row = await _load_quietly(postgres, claim)
     log.info("run.ended", run=str(claim.run_id), stream=str(stream), cause=report.outcome.cause)
     return report
+
+
+async def plan_account(
+    postgres: Postgres, account: AccountSettings, stop: StopSignal, observer: Observer
+) -> PlanReport:
+    """What a sync of this account would change. Takes no lease: a plan may run beside a sync."""
+    stream = stream_of(account)
+    sync = account.sync
+    await accounts.register(postgres, stream)
+    await accounts.pin_identity(postgres, stream, host=account.host, username=account.username)
+    ids = await accounts.load_ids(postgres, stream)
+    calls = Calls(
+        postgres=postgres,
+        claim=None,
+        budget=await open_budget(postgres, account, ids.account_id),
+        recorder=Recorder(ids.stream_id),
+        stop=stop,
+        observer=observer,
+        max_requests=sync.max_requests,
+        max_attempts=sync.max_attempts,
+        request_delay_seconds=sync.request_delay,
+        deadline=asyncio.get_running_loop().time() + sync.timeout_hours * 3600,
+    )
+    async with open_source(account) as source:
+        return await plan_stream(
+            source=source,
+            calls=calls,
+            comparison=Comparison(postgres, ids.stream_id, account.ignore_changes),
+            stop=stop,
+            observer=observer,
+            max_pages=sync.max_pages,
+            concurrency=sync.concurrency,
+            batch_size=sync.batch_size,
+        )
 
 
 async def _work_under_lease(

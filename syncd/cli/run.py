@@ -89,7 +89,7 @@ async def _run_all(
 ) -> tuple[list[RunReport], bool]:
     """All streams side by side; (their reports in order, whether Ctrl-C ended them)."""
     stops = [StopSignal() for _ in chosen]
-    interrupted = _stop_on_signals(stops)
+    interrupted = stop_on_signals(stops)
     async with open_postgres(settings) as postgres:
         await check_schema(postgres)
 
@@ -111,7 +111,7 @@ async def _run_all(
     return [result for result in results if isinstance(result, RunReport)], interrupted.is_set()
 
 
-def _stop_on_signals(stops: list[StopSignal]) -> asyncio.Event:
+def stop_on_signals(stops: list[StopSignal]) -> asyncio.Event:
     """The first signal stops gently, a second one at once. The event: it was SIGINT."""
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -38,8 +38,8 @@ def print_report(report: RunReport) -> None:
         click.echo(f"{report.stream}: {word} ({report.outcome.cause}): {escape(report.outcome.message or '')}")
 
 
-def print_run(run: RunRow) -> None:
-    """One run in a few lines."""
+def print_run(run: RunRow, *, explained: bool = True) -> None:
+    """One run in a few lines; why it did not complete, where `explained`."""
     status = click.style(run.status, fg=COLOURS[run.status], bold=True)
     cause = f" ({run.cause})" if run.cause else ""
     seconds = f" in {run.duration_seconds:.1f} s" if run.duration_seconds is not None else ""
@@ -58,6 +58,6 @@ def print_run(run: RunRow) -> None:
         f"{run.pages:,} of {run.max_pages or 0:,} pages"
     )
     click.echo(f"  run       {run.run_id} by {escape(run.initiated_by)}")
-    if run.status is not Status.COMPLETE:
+    if explained and run.status is not Status.COMPLETE:
         for sentence in explain(run):
             click.echo(f"  {escape(sentence)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from hashlib import sha256
 
 from psycopg.rows import class_row
@@ -92,3 +93,25 @@ async def registered_streams(postgres: Postgres) -> list[Stream]:
             "  FROM stream s JOIN account a USING (account_id) ORDER BY 1, 2, 3"
         )
         return await cursor.fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """The ledger's numbers for one stream."""
+
+    account_id: int
+    stream_id: int
+
+
+async def load_ids(postgres: Postgres, stream: Stream) -> Ids:
+    """The numbers of a registered stream."""
+    async with postgres.connection(f"look up {stream}") as connection:
+        cursor = connection.cursor(row_factory=class_row(Ids))
+        await cursor.execute(
+            "SELECT account_id, stream_id FROM stream JOIN account a USING (account_id)"
+            " WHERE a.source = %s AND a.name = %s AND resource = %s",
+            [stream.source, stream.account, stream.resource],
+        )
+        ids = await cursor.fetchone()
+    assert ids is not None  # noqa: S101  # registered by the caller
+    return ids

@@ -78,6 +78,7 @@ CREATE TABLE run (
     max_records         bigint,
     timeout_seconds     double precision,
     start_page          int,
+    last_page           int,
     expected            bigint,
     pages               int NOT NULL DEFAULT 0,
     requests            int NOT NULL DEFAULT 0,

@@ -18,7 +18,8 @@ SELECT r.run_id, a.source, a.name AS account, s.resource, r.status, r.cause, r.p
        r.next_attempt_at,
        extract(epoch FROM coalesce(r.completed_at, clock_timestamp()) - r.started_at)::float8 AS duration_seconds,
        r.max_pages, r.max_requests, r.start_page, coalesce(r.expected, w.expected) AS expected,
-       coalesce(r.last_page, r.start_page - 1) AS checkpoint_page, w.checkpoint_at, w.page_size, r.pages, r.requests, r.errors, r.fetched, r.inserted,
+       coalesce(r.last_page, r.start_page - 1) AS checkpoint_page, w.checkpoint_at, w.page_size,
+       r.pages, r.requests, r.errors, r.fetched, r.inserted,
        r.updated, r.unchanged, r.revived, r.tombstoned, r.quarantined, r.duplicates, r.field_faults, r.error_message,
        CASE WHEN l.run_id = r.run_id THEN extract(epoch FROM l.expires_at - clock_timestamp())::float8 END
            AS lease_seconds_left,

@@ -48,7 +48,8 @@ checkpoint AS (
 counted AS (
     UPDATE run SET progress_at = clock_timestamp(), progress_seq = progress_seq + 1, phase = 'read',
            wait_until = NULL, wait_reason = NULL, requests = %(requests)s, errors = %(errors)s,
-           last_page = CASE WHEN %(unlisted)s THEN last_page ELSE %(last_page)s END, pages = pages + %(new_pages)s, fetched = fetched + %(fetched)s, inserted = inserted + %(inserted)s,
+           last_page = CASE WHEN %(unlisted)s THEN last_page ELSE %(last_page)s END,
+           pages = pages + %(new_pages)s, fetched = fetched + %(fetched)s, inserted = inserted + %(inserted)s,
            updated = updated + %(updated)s, unchanged = unchanged + %(unchanged)s, revived = revived + %(revived)s,
            quarantined = quarantined + %(quarantined)s, duplicates = duplicates + %(duplicates)s,
            field_faults = field_faults + %(field_faults)s

@@ -27,11 +27,12 @@ MAX_INTEGER_DIGITS = 131_072
 MAX_FRACTION_DIGITS = 16_383
 # A number is harmless with less than this many digits in a row and an exponent of three digits at most.
 _MANY_DIGITS = b"0" * (MAX_FRACTION_DIGITS - 999 - 1)
-# Exponents beyond six digits are all the same to us, and int() of a long one is not free.
+# PostgreSQL refuses longer exponents even of zero; short of that it takes 0e999999.
 _MAX_EXPONENT_DIGITS = 6
 
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_CONTROL = re.compile(rb'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+[\x00-\x1f]', re.DOTALL)
+# Also matches a string that is never closed: a pattern that fails there would be tried again at every quote.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+\\?"?', re.DOTALL)
+_CONTROL = re.compile(rb"[\x00-\x1f]")
 _NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
 _UNICODE_ESCAPES = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)|[^\\]++", re.DOTALL)
 _NUMBER = re.compile(rb"-?([0-9]++)(?:\.([0-9]++))?+(?:[eE]([+-]?)([0-9]++))?+")
@@ -68,7 +69,9 @@ def diagnose(document: bytes) -> Rejection:
         return fault
     if _has_lone_surrogate(document):
         return Rejection.LONE_SURROGATE
-    return Rejection.NOT_JSONB if _CONTROL.search(document) else Rejection.NOT_JSON
+    if any(_CONTROL.search(string.group()) for string in _STRING.finditer(document)):
+        return Rejection.NOT_JSONB
+    return Rejection.NOT_JSON
 
 
 def _is_utf8(document: bytes) -> bool:
@@ -101,9 +104,10 @@ def _number_fault(document: bytes) -> Rejection | None:
     """Exact: every number outside a string against the bounds of `numeric`."""
     for number in _NUMBER.finditer(_STRING.sub(b'""', document)):
         whole, fraction, sign, exponent = (group or b"" for group in number.groups())
-        power = int(exponent.lstrip(b"0")[: _MAX_EXPONENT_DIGITS + 1] or b"0")
-        if sign == b"-":
-            power = -power
+        exponent = exponent.lstrip(b"0")
+        if len(exponent) > _MAX_EXPONENT_DIGITS:
+            return Rejection.NOT_JSONB
+        power = int(sign + (exponent or b"0"))
         digits = (whole + fraction).lstrip(b"0")
         leading_zeros = len(whole) + len(fraction) - len(digits)
         integer_digits = len(whole) + power - leading_zeros if digits else 0

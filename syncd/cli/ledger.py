@@ -11,11 +11,12 @@ from itertools import takewhile
 import click
 
 from syncd.cli import EXIT_FAILED
-from syncd.cli.options import Place, escape, initiator, json_option, on_ledger, print_json, run_facts, with_place
+from syncd.cli.options import Place, initiator, json_option, on_ledger, print_json, run_facts, with_place
 from syncd.cli.summary import COLOURS, print_run
 from syncd.config import Settings
 from syncd.contract.errors import ConfigError
 from syncd.contract.runs import RunRow
+from syncd.contract.text import escape
 from syncd.contract.words import Cause, Status, Stream
 from syncd.ledger import runs as ledger
 from syncd.ledger.accounts import registered_streams

@@ -143,8 +143,3 @@ def _encode(value: object) -> object:
     if isinstance(value, UUID):
         return str(value)
     raise TypeError(type(value).__name__)
-
-
-def escape(text: str) -> str:
-    """Remote text for a terminal: control characters become visible."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

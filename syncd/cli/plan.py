@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from syncd.app import open_postgres, plan_account, stream_of
-from syncd.cli.options import Place, choose_accounts, escape, json_option, print_json, with_place
+from syncd.cli.options import Place, choose_accounts, json_option, print_json, with_place
 from syncd.cli.progress import ProgressView, progress_view
 from syncd.cli.run import EXIT_COMPLETE, EXIT_FAILED, EXIT_PARTIAL, stop_on_signals
 from syncd.config import AccountSettings, Settings
+from syncd.contract.text import escape
 from syncd.contract.words import Status, Stream, status_of
 from syncd.engine.plan import PlanReport
 from syncd.engine.stop import StopSignal

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from syncd.cli.options import escape
 from syncd.contract.runs import BatchResult, Claim, Sweep
+from syncd.contract.text import escape
 from syncd.contract.words import Phase, Stream
 from syncd.engine.observer import Observer
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from syncd.app import RunReport
-from syncd.cli.options import escape
 from syncd.contract.runs import Busy, Paused, RunRow
+from syncd.contract.text import escape
 from syncd.contract.words import Status, status_of
 from syncd.policy.explanation import explain
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from syncd.contract.records import Rejected
 from syncd.contract.words import Cause, Status, Stream
 
 
@@ -140,7 +141,7 @@ class RunRow:
 
 @dataclass(slots=True)
 class BatchResult:
-    """What one fenced transaction did."""
+    """What one fenced transaction did. rejections has the first few: (page number, record)."""
 
     pages: int = 0
     fetched: int = 0
@@ -152,4 +153,4 @@ class BatchResult:
     duplicates: int = 0
     field_faults: int = 0
     already_applied: bool = False
-    quarantine_notes: list[str] = field(default_factory=list)
+    rejections: list[tuple[int, Rejected]] = field(default_factory=list)

@@ -36,6 +36,9 @@ from syncd.warehouse.pages import PageStore
 
 log = structlog.get_logger()
 
+MOST_QUARANTINE_WARNINGS = 10
+CAP_WARNING_SHARE = 0.8
+
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
@@ -89,6 +92,8 @@ class Run:
         self._pages_read = 0
         self._records_stored = 0
         self._overlap = 0
+        self._quarantine_warnings = 0
+        self._warned_caps: set[str] = set()
 
     async def run(self) -> Outcome:
         """Work until the data, a cap, a stop or an error ends it. Never raises but for a fault of ours."""
@@ -207,9 +212,22 @@ class Run:
         )
         self._pages_read += result.pages if listed else 0
         log.debug("page.stored", page=pages[-1].number, pages=len(pages), inserted=result.inserted)
-        for note in result.quarantine_notes:
-            log.warning("record.quarantined", record=note)
+        self._warn(result)
         self._observer.stored(pages[-1].number, result, self._calls.admitted)
+
+    def _warn(self, result: BatchResult) -> None:
+        """Say what a person should know: records in quarantine (a few a run), a cap that comes near (once)."""
+        for page, item in result.rejections[: MOST_QUARANTINE_WARNINGS - self._quarantine_warnings]:
+            self._quarantine_warnings += 1
+            log.warning("record.quarantined", page=page, ordinal=item.ordinal, key=item.key, reason=item.rejection)
+        caps = self._options.caps
+        for name, used, cap in (
+            ("pages", self._pages_read, caps.max_pages),
+            ("requests", self._calls.admitted, caps.max_requests),
+        ):
+            if used >= CAP_WARNING_SHARE * cap and name not in self._warned_caps:
+                self._warned_caps.add(name)
+                log.warning("cap.near", cap=name, used=used, of=cap)
 
     async def _enter(self, phase: Phase, sweep: Sweep) -> None:
         await persist(lambda: enter_phase(self._postgres, self._claim, phase), self._stop)

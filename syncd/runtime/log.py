@@ -12,6 +12,8 @@ from collections.abc import Iterable
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from syncd.contract.text import escape
+
 SHORTEST_SECRET = 4  # blotting out shorter ones would shred every line and hide nothing
 
 
@@ -22,7 +24,7 @@ def configure_log(verbosity: int = 0, *, secrets: Iterable[str] = (), level: int
         level = {0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
 
     def redact(_: WrappedLogger, __: str, event: EventDict | str) -> str:
-        text = str(event)
+        text = escape(str(event), keep="\n")
         for secret in hidden:
             text = text.replace(secret, "***")
         return text

@@ -28,6 +28,7 @@ import msgspec
 
 from syncd.contract.errors import CallError
 from syncd.contract.records import MAX_KEY_CHARACTERS, Page, Rejected
+from syncd.contract.text import escape
 from syncd.contract.words import Cause, Reason, Rejection
 from syncd.policy.acceptance import diagnose
 from syncd.sources import scan
@@ -133,7 +134,7 @@ def normalise_key(value: int | str) -> str | Rejection:
 def excerpt(body: bytes, characters: int = EXCERPT_CHARACTERS) -> str:
     """The beginning of remote bytes, safe to print: no control, bidirectional or invisible characters."""
     text = body[: characters * 4].decode("utf-8", "backslashreplace")
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:characters])
+    safe = escape(text[:characters])
     shortened = safe[:characters]
     return shortened + CUT if len(text) > characters or len(safe) > characters else shortened or "(empty)"
 

@@ -14,6 +14,8 @@ from syncd.warehouse.batch import Batch
 from syncd.warehouse.changes import find_changes
 from syncd.warehouse.fields import read_fields
 
+SHOWN_REJECTIONS = 10
+
 LogRow = tuple[str, str, str | None, bytes | None, bytes | None]
 """(key, kind, field, old JSON text, new JSON text) of the change log."""
 
@@ -91,6 +93,7 @@ async def plan_batch(connection: Connection, stream_id: int, batch: Batch, ignor
     result.fetched, result.duplicates = batch.received, batch.identical_duplicates
     result.inserted, result.updated = len(plan.new), len(plan.changed)
     result.quarantined = len(plan.rejected)
+    result.rejections = [(number, item) for number, item in plan.rejected[:SHOWN_REJECTIONS]]
     result.unchanged = len(batch.keys) - len(rows) + len(plan.seen_again)
     return plan
 

@@ -35,6 +35,10 @@ WRITER_LIMITS = {
     "idle_in_transaction_session_timeout": "5s",
 }
 
+# The same for every short transaction (claim, release, books): frozen between two of its statements, a
+# process would hold the lease row or its run's row for as long as nobody wakes it.
+POOL_LIMITS = {"idle_in_transaction_session_timeout": "5s"}
+
 _AWAY_STATES = {
     "25006",  # read-only: a standby, or an administrator's hand
     "25P03",  # idle in transaction for too long: we were frozen
@@ -84,7 +88,7 @@ class Postgres:
         self.schema = schema
         self._conninfo = conninfo_
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            self._with_options({}),
+            self._with_options(POOL_LIMITS),
             min_size=0,
             max_size=pool_max,
             timeout=CONNECT_TIMEOUT_SECONDS,

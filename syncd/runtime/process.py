@@ -19,13 +19,24 @@ def _boot() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """The process's start in clock ticks since boot; None where there is no such process."""
+    """The process's start in clock ticks since boot, '' for one that has ended; None where /proc has no such entry."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
     except OSError:
         return None
     state, *fields = stat.rpartition(")")[2].split()
-    return None if state in "ZX" else fields[18]
+    return "" if state in "ZX" else fields[18]
+
+
+def _exists(pid: int) -> bool:
+    """Whether the pid is taken, by the kernel's word: a /proc mounted with hidepid shows only our own."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def current_owner() -> Owner:
@@ -35,7 +46,7 @@ def current_owner() -> Owner:
 
 def proven_dead(owner: Owner) -> bool:
     """True only where the same boot and namespace show that the owner's process is gone."""
-    if not owner.boot or owner.boot != _boot():
+    if not owner.boot or not owner.started or owner.boot != _boot():
         return False
     started = _started(owner.pid)
-    return started is None or started != owner.started
+    return not _exists(owner.pid) if started is None else started != owner.started

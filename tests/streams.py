@@ -1,0 +1,155 @@
+"""One stream in a real ledger, claimed and written by the test itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from hashlib import blake2b
+from typing import Any
+
+import psycopg
+from postgres import wait_until as wait_until_sync
+from psycopg.rows import dict_row
+
+from syncd.contract.records import Page
+from syncd.contract.runs import Busy, Caps, Claim, Owner, Paused, Sweep
+from syncd.contract.words import Stream
+from syncd.ledger import accounts, claims
+from syncd.ledger.accumulators import Recorder
+from syncd.ledger.sweeps import open_sweep
+from syncd.runtime.postgres import Postgres
+from syncd.runtime.process import current_owner, proven_dead
+from syncd.warehouse.pages import PageStore
+
+STREAM = Stream("emag", "main", "offers")
+CAPS = Caps(max_pages=100, max_requests=500, timeout_seconds=7200)
+PAGE_SIZE = 100
+
+
+def with_schema(conninfo: str, **options: str) -> str:
+    """The conninfo with our schema as the search path, and further session settings."""
+    settings = " ".join(f"-c {name}={value}" for name, value in {"search_path": "sync", **options}.items())
+    return psycopg.conninfo.make_conninfo(conninfo, options=settings)
+
+
+def select(conninfo: str, query: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
+    """The rows of a query, over a connection of its own."""
+    with psycopg.connect(with_schema(conninfo), autocommit=True, row_factory=dict_row) as connection:
+        return connection.execute(query, parameters).fetchall()
+
+
+def scalar(conninfo: str, query: str, parameters: Sequence[object] = ()) -> Any:
+    """The first value of a query's first row."""
+    with psycopg.connect(with_schema(conninfo), autocommit=True) as connection:
+        row = connection.execute(query, parameters).fetchone()
+    return None if row is None else row[0]
+
+
+def execute(conninfo: str, statement: str, parameters: Sequence[object] = ()) -> int:
+    """Do it; how many rows it touched."""
+    with psycopg.connect(with_schema(conninfo), autocommit=True) as connection:
+        return connection.execute(statement, parameters).rowcount
+
+
+def wait_until_waiting(conninfo: str, sessions: int = 1, *, on: str = "%") -> None:
+    """Returns when so many sessions of this database wait for a lock, with statements like `on`."""
+    query = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND wait_event_type = 'Lock' AND query ILIKE %s"
+    )
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        wait_until_sync(
+            lambda: connection.execute(query, [on]).fetchone()[0] >= sessions,  # type: ignore[index]
+            f"{sessions} sessions wait for a lock on {on}",
+        )
+
+
+def offer(key: str, **fields: object) -> bytes:
+    """A document as an API would send it."""
+    return json.dumps({"id": int(key) if key.isdecimal() else key, "name": f"offer {key}", **fields}).encode()
+
+
+def page_of(number: int, keys: Iterable[int | str], **fields: object) -> Page:
+    """A page whose records carry these fields; none for the empty page after the last."""
+    names = [str(key) for key in keys]
+    documents = [offer(key, **fields) for key in names]
+    hashes = [blake2b(document, digest_size=16).digest() for document in documents]
+    return Page(number, names, documents, hashes, len(names), sum(map(len, documents)))
+
+
+class Stand:
+    """The stream emag/main/offers in one database, as one process would see it."""
+
+    def __init__(self, conninfo: str, postgres: Postgres) -> None:
+        self.conninfo = conninfo
+        self.postgres = postgres
+
+    async def try_claim(
+        self, *, owner: Owner | None = None, lease_seconds: float = 60.0, force: bool = False
+    ) -> Claim | Busy | Paused:
+        return await claims.claim(
+            self.postgres,
+            STREAM,
+            owner=owner or current_owner(),
+            caps=CAPS,
+            lease_seconds=lease_seconds,
+            initiated_by="test",
+            proven_dead=proven_dead,
+            force=force,
+        )
+
+    async def claim(self, *, owner: Owner | None = None, lease_seconds: float = 60.0) -> Claim:
+        claim = await self.try_claim(owner=owner, lease_seconds=lease_seconds)
+        assert isinstance(claim, Claim), claim
+        return claim
+
+    async def take_over(self, *, owner: Owner | None = None) -> Claim:
+        """Let the lease lapse by the database's clock, and claim as the next process would."""
+        self.lapse()
+        return await self.claim(owner=owner)
+
+    def lapse(self) -> None:
+        execute(self.conninfo, "UPDATE lease SET expires_at = clock_timestamp() - interval '1 second'")
+
+    async def open_sweep(self, claim: Claim) -> Sweep:
+        connection = await self.postgres.connect("open a sweep", writer=True)
+        async with connection:
+            return await open_sweep(connection, claim, page_size=PAGE_SIZE, fresh=False)
+
+    @asynccontextmanager
+    async def writer(self, claim: Claim) -> AsyncIterator[Writer]:
+        """The claim's page store, and the sweep that it writes to."""
+        recorder = Recorder(claim.stream_id)
+        store = PageStore(self.postgres, claim, recorder, batch_size=1000)
+        try:
+            yield Writer(store, recorder, await self.open_sweep(claim))
+        finally:
+            await store.close()
+
+    def run(self, claim: Claim) -> dict[str, Any]:
+        (row,) = select(self.conninfo, "SELECT * FROM run WHERE run_id = %s", [claim.run_id])
+        return row
+
+    def count(self, table: str) -> int:
+        return int(scalar(self.conninfo, f"SELECT count(*) FROM {table}"))
+
+
+class Writer:
+    """Stores pages of one sweep for one claim."""
+
+    def __init__(self, store: PageStore, recorder: Recorder, sweep: Sweep) -> None:
+        self.page_store = store
+        self.recorder = recorder
+        self.sweep = sweep
+
+    async def store(self, *pages: Page, overlap_page: int = 0) -> Any:
+        return await self.page_store.store(self.sweep, pages, overlap_page=overlap_page)
+
+
+@asynccontextmanager
+async def open_stand(conninfo: str) -> AsyncIterator[Stand]:
+    """The stream, registered."""
+    async with Postgres(conninfo, "sync") as postgres:
+        await accounts.register(postgres, STREAM)
+        yield Stand(conninfo, postgres)

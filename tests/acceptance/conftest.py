@@ -1,0 +1,47 @@
+"""Scenes for acceptance tests: a sandbox over HTTP, a database, and `syncd` as a real process between them.
+
+The sandbox lives in the test's event loop; `syncd` runs in a thread that waits for its process. So a test can
+change the catalogue, add faults and read the sandbox's log at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from postgres import temporary_database
+from program import Program
+from scene import Scene
+
+from syncd.runtime.embedded import EmbeddedPostgres
+from syncd.sandbox import Sandbox
+
+Start = Callable[..., Awaitable[Scene]]
+
+
+@pytest.fixture
+async def start(cluster: EmbeddedPostgres, migrated_template: str, tmp_path: Path) -> AsyncIterator[Start]:
+    """Start a scene: `account` are keys of its TOML section, `settings` environment; the rest is the sandbox's.
+
+    Without a rate limit on either side, so that only the tests that ask for waits wait. Scenes of one test may
+    sync side by side: each has a database of its own.
+    """
+    async with AsyncExitStack() as stack:
+
+        async def started(
+            *, account: dict[str, str] | None = None, settings: dict[str, str] | None = None, **options: Any
+        ) -> Scene:
+            sandbox = await stack.enter_async_context(
+                Sandbox(**{"offers": 250, "seed": 1, "per_second": None, "per_minute": None, **options})
+            )
+            database = stack.enter_context(temporary_database(cluster, migrated_template))
+            config = tmp_path / f"{sandbox.port}.toml"
+            lines = {"calls_per_second": "1000", **(account or {})}
+            config.write_text("[accounts.emag.main]\n" + "".join(f"{key} = {lines[key]}\n" for key in lines))
+            program = Program(database, sandbox.base_url, settings=settings or {}, config=config)
+            return Scene(sandbox, program)
+
+        yield started

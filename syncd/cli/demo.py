@@ -1,0 +1,45 @@
+"""`syncd demo`: PostgreSQL, a simulated marketplace and two syncs, in one folder that it can remove again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from syncd.demo.place import default_folder
+from syncd.demo.story import Demo, Stopped
+
+DEFAULT_OFFERS = 5000
+
+
+@click.command()
+@click.option(
+    "--offers",
+    type=click.IntRange(10, 100_000),
+    default=DEFAULT_OFFERS,
+    show_default=True,
+    help="Offers to begin with.",
+)
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where everything lies.")
+@click.option("--postgres", type=click.Choice(["local", "wheel"]), default="local", help="Whose programs to prefer.")
+@click.option("--keep-running", is_flag=True, help="Keep PostgreSQL and the marketplace up until Ctrl-C.")
+@click.option("--remove", is_flag=True, help="Delete the folder, and do nothing else.")
+def demo(
+    offers: int, folder: Path | None, postgres: Literal["local", "wheel"], keep_running: bool, remove: bool
+) -> None:
+    """Watch a catalogue arrive in PostgreSQL: two syncs of a simulated marketplace.
+
+    Needs no account, no server, no root, no free port. Everything lies in one folder: below /var/tmp for root,
+    else below ~/.local/state. Ignores every DATABASE_*, DB_*, EMAG_* of the environment.
+    """
+    chosen = Demo(folder or default_folder(), offers=offers, prefer=postgres)
+    if remove:
+        click.echo("The demo's folder is gone." if chosen.remove() else "There was no demo.")
+        return
+    try:
+        chosen.play(keep_running=keep_running)
+    except Stopped as stopped:
+        click.echo("\nStopped. Nothing is left running.", err=True)
+        sys.exit(128 + stopped.number)

@@ -1,0 +1,110 @@
+"""The processes that the demo starts, and their end.
+
+Invariant: none outlives the demo. Ctrl-C reaches the demo alone (each child has a process group of its own),
+which then ends them in order; should it be killed, the kernel ends them (PR_SET_PDEATHSIG: it fires when the
+thread that started the child ends, and the demo has one thread only).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from syncd.contract.errors import FatalError
+
+_PR_SET_PDEATHSIG = 1
+_END_SECONDS = 20.0
+_ANSWER_SECONDS = 30.0
+_LOG_CHARACTERS_SHOWN = 2000
+
+
+def syncd(*arguments: str) -> list[str]:
+    """The command line of one of our own commands."""
+    return [sys.executable, "-m", "syncd", *arguments]
+
+
+def run(command: Sequence[str]) -> int:
+    """Run a command on our terminal to its end; its exit code. Interrupted, it ends gently before we go on."""
+    sys.stdout.flush()
+    with _ended(_start(command)) as process:
+        return process.wait()
+
+
+class Marketplace:
+    """A running sandbox. `facts` has base_url, username, password and port."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self.facts = facts
+
+    def mutate(self, **changes: object) -> dict[str, Any]:
+        """Change the catalogue; what the sandbox says that it did."""
+        place = urlsplit(str(self.facts["base_url"]))
+        connection = HTTPConnection(place.hostname or "", place.port, timeout=_ANSWER_SECONDS)
+        try:
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", "/_sandbox/mutate", json.dumps(changes), headers)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        except (OSError, HTTPException) as error:
+            raise FatalError(f"the sandbox did not answer: {error}") from error
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise FatalError(f"the sandbox refused to change its offers: HTTP {answer.status} {text}")
+        done: dict[str, Any] = json.loads(text)
+        return done
+
+
+@contextmanager
+def marketplace(offers: int, log: Path) -> Iterator[Marketplace]:
+    """A sandbox on a free port, until the block ends."""
+    with log.open("w", encoding="utf-8") as errors:
+        command = syncd("sandbox", "--offers", str(offers), "--json", "--control")
+        process = _start(command, stdout=subprocess.PIPE, stderr=errors)
+    with _ended(process):
+        line = process.stdout.readline() if process.stdout else b""
+        if not line:
+            said = log.read_text("utf-8", "replace")[-_LOG_CHARACTERS_SHOWN:]
+            raise FatalError(f"the sandbox did not start: {said.strip()}")
+        yield Marketplace(json.loads(line))
+
+
+def _start(command: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
+    # preexec_fn is safe here: we have one thread
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=_dying_with_us(), **streams)
+
+
+@contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                try:
+                    process.wait(_END_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
+def _dying_with_us() -> Callable[[], None]:
+    libc = ctypes.CDLL(None)
+    parent = os.getpid()
+
+    def ask() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # we died before we could ask
+            os._exit(1)
+
+    return ask

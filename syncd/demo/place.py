@@ -1,0 +1,82 @@
+"""Where the demo lives, and what keeps it apart from everything else on this machine.
+
+    FOLDER/            made and marked by EmbeddedPostgres, which also removes it
+      syncd.toml       what `--config` names
+      demo.env         what `--env-file` names: where database and marketplace are just now
+      credentials/     empty, so that nobody else's are read
+      sandbox.log
+
+The commands get all three places by name, and none of our environment's settings: a demo started in the shell
+of a production host must not see that host's database or marketplace account.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+
+FOREIGN_PREFIXES = ("DATABASE_", "DB_", "EMAG_", "PG")
+"""Variables that would lead to another database or marketplace; libpq reads the last ones by itself."""
+
+_TOML = """\
+# The demo's settings. Database and login are in demo.env, which changes with every start.
+[accounts.emag.main]
+currency = "RON"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The demo's folder and the paths in it."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "syncd.toml"
+
+    @property
+    def env_file(self) -> Path:
+        return self.folder / "demo.env"
+
+    @property
+    def credentials(self) -> Path:
+        return self.folder / "credentials"
+
+    @property
+    def sandbox_log(self) -> Path:
+        return self.folder / "sandbox.log"
+
+    def write_settings(self, conninfo: str, marketplace: dict[str, str]) -> None:
+        """Both files, for a database and a marketplace that run now."""
+        self.credentials.mkdir(mode=0o700, exist_ok=True)
+        self.config.write_text(_TOML, "utf-8")
+        lines = {
+            "DATABASE_URL": conninfo,
+            "EMAG_API_BASE_URL": marketplace["base_url"],
+            "EMAG_API_USERNAME": marketplace["username"],
+            "EMAG_API_PASSWORD": marketplace["password"],
+        }
+        self.env_file.touch(mode=0o600)
+        self.env_file.write_text("".join(f"{name}='{value}'\n" for name, value in lines.items()), "utf-8")
+
+
+def default_folder() -> Path:
+    """For root a folder that the server's user can reach; else one in the home, or where there is none, beside it."""
+    if os.geteuid() == 0:
+        return Path("/var/tmp/syncd-demo")  # noqa: S108  # refused if it belongs to somebody else
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    nearest = next(folder for folder in (state, *state.parents) if folder.exists())
+    if state.is_absolute() and os.access(nearest, os.W_OK | os.X_OK):
+        return state / "syncd" / "demo"
+    return Path(f"/var/tmp/syncd-demo-{os.geteuid()}")  # noqa: S108  # the same
+
+
+def forget_foreign_settings(environ: MutableMapping[str, str], place: Place) -> None:
+    """Take every setting out of the environment that could lead a command of ours elsewhere."""
+    for name in list(environ):
+        if name.startswith(FOREIGN_PREFIXES) or name == "DISABLE_AUTO_SYNC":
+            del environ[name]
+    environ["CREDENTIALS_DIRECTORY"] = str(place.credentials)

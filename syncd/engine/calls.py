@@ -83,6 +83,8 @@ class Calls:
         self._deadline = deadline
         self._failed_before = True  # an earlier process may have: the first success clears the ledger
         self.admitted = 0
+        self.answered = False
+        """Whether any call of this run has succeeded."""
 
     @property
     def left(self) -> int:
@@ -126,6 +128,7 @@ class Calls:
             await self._note_failure(error)
             raise
         self._recorder.call_ended(endpoint, loop.time() - started, None)
+        self.answered = True
         if self._failed_before:
             await persist(self._budget.note_success, self._stop)
             self._failed_before = False

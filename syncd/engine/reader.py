@@ -5,7 +5,11 @@ read past a cap, nor past the page after the count's last; beyond that the reade
 
     horizon = last page that the count expects + 1        (the page that should be empty)
 
-A page that is shorter than the count lets expect is read once more before it is believed.
+The beginning is careful: the first call of a run goes alone (a refused login must not be refused five times),
+and few pages are called before the second one is judged (where paging is ignored, all of them are page 1).
+Without a count nobody knows the horizon, and few pages are called ahead all the time.
+
+A page that is shorter than can be expected is read once more, in its turn, before it is believed.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from syncd.sources.source import Source
 IN_FLIGHT_BYTES = 32 * 1024 * 1024
 BATCH_BYTES = 8 * 1024 * 1024
 ASSUMED_PAGE_BYTES = 1024 * 1024
+FEW_PAGES = 3
+"""Called past a page that is not judged yet, where it may turn out to be the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,8 @@ class PageReader:
         self._tasks: dict[int, asyncio.Task[Page]] = {}
         self._largest_bytes = ASSUMED_PAGE_BYTES
         self._size = source.page_size
+        self._read_twice: set[int] = set()
+        self._after_short = False
         self.end = Outcome(Cause.INTERNAL, "reading has not ended")
 
     @property
@@ -74,6 +82,8 @@ class PageReader:
                     self._read_ahead(number)
                     await asyncio.wait({self._tasks[number], stopped}, return_when=asyncio.FIRST_COMPLETED)
                 batch = self._take_ready(number, most_records)
+                if not batch and self._read_again(number):
+                    continue
                 if not batch:
                     self.end = self._why_not(number)
                     return
@@ -88,10 +98,15 @@ class PageReader:
 
     def _read_ahead(self, number: int) -> None:
         """Start calls up to the concurrency, the horizon, the cap and the memory bound; the next page always."""
-        horizon = self.expected_pages
         limit = self._span.last
-        if horizon is not None:
-            limit = min(limit, max(horizon + 1, number))
+        if self.expected_pages is None:
+            limit = min(limit, number + FEW_PAGES - 1)
+        else:
+            limit = min(limit, max(self.expected_pages + 1, number))
+        if number <= self._span.first + 1:
+            limit = min(limit, self._span.first + FEW_PAGES)
+        if not self._calls.answered:
+            limit = number
         for candidate in range(number, min(limit, number + 2 * self._concurrency) + 1):
             running = sum(not task.done() for task in self._tasks.values())
             room = (len(self._tasks) + 1) * self._largest_bytes <= IN_FLIGHT_BYTES
@@ -101,18 +116,29 @@ class PageReader:
                 self._tasks[candidate] = asyncio.create_task(self._fetch(candidate))
 
     async def _fetch(self, number: int) -> Page:
-        """One page; a suspiciously short one is read a second time, and the longer answer counts."""
         subject = f"page {number}"
-        page = await self._calls.make(self._source.read_endpoint, subject, lambda: self._source.fetch_page(number))
-        if page.received < self._least(number):
-            again = await self._calls.make(self._source.read_endpoint, subject, lambda: self._source.fetch_page(number))
-            page = max(page, again, key=lambda answer: answer.received)
-        return page
+        return await self._calls.make(self._source.read_endpoint, subject, lambda: self._source.fetch_page(number))
+
+    async def _fetch_again(self, page: Page) -> Page:
+        """The longer of two answers counts."""
+        return max(page, await self._fetch(page.number), key=lambda answer: answer.received)
+
+    def _read_again(self, number: int) -> bool:
+        """Start over with page `number` where its first answer is doubtful."""
+        task = self._tasks.get(number)
+        if self._stop.outcome is not None or task is None or task.exception() is not None:
+            return False
+        self._read_twice.add(number)
+        self._tasks[number] = asyncio.create_task(self._fetch_again(task.result()))
+        return True
+
+    def _is_doubtful(self, page: Page) -> bool:
+        return page.received < self._least(page.number) and page.number not in self._read_twice
 
     def _least(self, number: int) -> int:
         """How many items this page should have, as far as is known."""
         if self._span.expected is None:
-            return self._size
+            return 0 if self._after_short else self._size
         return max(0, min(self._size, self._span.expected - (number - 1) * self._size))
 
     def _take_ready(self, number: int, most_records: int) -> list[Page]:
@@ -123,11 +149,14 @@ class PageReader:
             if task.exception() is not None:
                 break
             page = task.result()
+            if self._is_doubtful(page):
+                break
             records += page.received
             size_bytes += page.size_bytes
             if batch and (records > most_records or size_bytes > BATCH_BYTES):
                 break
             batch.append(page)
+            self._after_short = page.received < self._size
             self._largest_bytes = max(self._largest_bytes, page.size_bytes)
             del self._tasks[number]
             number += 1

@@ -59,8 +59,12 @@ class Catalogue:
 class Direct:
     """Calls without caps, budget or retries."""
 
+    answered = False
+
     async def make(self, endpoint: str, subject: str, call: Callable[[], Awaitable[Any]]) -> Any:
-        return await call()
+        answer = await call()
+        self.answered = True
+        return answer
 
 
 def reader(catalogue: Catalogue, *, first: int = 1, last: int = 1000, count: bool = True, **extra: Any) -> PageReader:
@@ -90,6 +94,28 @@ async def test_calls_run_side_by_side_up_to_the_concurrency() -> None:
     catalogue = Catalogue(200)
     await read(reader(catalogue, concurrency=4))
     assert catalogue.most_at_once == 4
+
+
+async def test_the_first_call_goes_alone_and_few_follow_before_the_second_page_is_judged() -> None:
+    """A refused login is refused once; where paging is ignored, three calls too many are made."""
+    catalogue = Catalogue(200)
+    catalogue.held = {1: asyncio.Event(), 2: asyncio.Event()}
+    reading = asyncio.create_task(read(reader(catalogue, concurrency=9)))
+    await asyncio.sleep(0.01)
+    assert catalogue.asked == [1]
+    catalogue.held[1].set()
+    await asyncio.sleep(0.01)
+    assert catalogue.asked == [1, 2, 3, 4]
+    catalogue.held[2].set()
+    await reading
+
+
+async def test_without_a_count_few_pages_are_read_past_the_end() -> None:
+    """And what follows a short page is expected to be empty: it is not read twice."""
+    catalogue = Catalogue(195)
+    assert await read(reader(catalogue, count=False, concurrency=9)) == list(range(1, 22))
+    assert max(catalogue.asked) <= 23
+    assert [number for number in catalogue.asked if catalogue.asked.count(number) > 1] == [20, 20]
 
 
 async def test_nothing_is_read_past_the_cap() -> None:
@@ -138,18 +164,19 @@ async def test_a_cap_inside_a_call_ends_the_reading_with_its_outcome() -> None:
 
 
 async def test_a_stop_keeps_the_pages_that_were_received_and_abandons_the_rest() -> None:
-    """SIGTERM while page 2 hangs: page 1 is stored, page 3 is not, although it was received."""
+    """SIGTERM while page 3 hangs: pages 1 and 2 are stored, page 4 is not, although it was received."""
     catalogue = Catalogue(100)
-    catalogue.held[2] = asyncio.Event()
+    catalogue.held[3] = asyncio.Event()
     stop = StopSignal()
     pages = reader(catalogue, stop=stop)
     seen: list[int] = []
     async for batch in pages.batches(100):
         seen += [page.number for page in batch]
-        stop.stop(Cause.SHUTDOWN, "stopped")
-    assert seen == [1]
+        if 2 in seen:
+            stop.stop(Cause.SHUTDOWN, "stopped")
+    assert seen == [1, 2]
     assert pages.end.cause is Cause.SHUTDOWN
-    assert catalogue.asked == [1, 2, 3]
+    assert catalogue.asked == [1, 2, 3, 4]
 
 
 async def test_batches_are_coalesced_up_to_the_batch_size() -> None:

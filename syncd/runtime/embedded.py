@@ -69,6 +69,7 @@ class EmbeddedPostgres:
         self._settings = dict(settings or {})
         self._server: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
+        self._cluster: tuple[int, int] | None = None  # identity of its folder
         self._socket_folder: Path | None = None
         self._binaries: Binaries | None = None
 
@@ -129,11 +130,11 @@ class EmbeddedPostgres:
             if self._watcher.stdin is not None:
                 self._watcher.stdin.close()
             self._watcher.wait()
+        if self._cluster is not None:
+            watch.shut_down(self._cluster)  # finds nobody, unless somebody killed the watcher
         if self._server is not None:
-            if self._watcher is None or self._watcher.returncode != 0:  # somebody killed the watcher
-                self._server.kill()
             self._server.wait()
-        self._watcher = self._server = self._socket_folder = None
+        self._watcher = self._server = self._cluster = self._socket_folder = None
 
     def remove(self) -> None:
         """Stop, and delete the folder with all that is in it."""
@@ -152,6 +153,7 @@ class EmbeddedPostgres:
             self._binaries = self._choose_binaries(user)
             cluster = self._clear_leftovers(user)
             self._socket_folder = self._make_socket_folder(user)
+            self._cluster = watch.identity_of(cluster)
             self._watcher = self._start_watcher(cluster, lock)
         if cluster != self.data:
             self._initialize(cluster, user)

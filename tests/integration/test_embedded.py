@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +57,7 @@ fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 AFTER_CTRL_C = """
 try:
+    print("waiting", flush=True)
     signal.pause()
 except KeyboardInterrupt:
     print("interrupted, and the server", ask(server), flush=True)
@@ -155,6 +157,18 @@ def test_a_killed_server_recovers(own_postgres: EmbeddedPostgres) -> None:
         assert query(own_postgres, "SELECT array_agg(answer) FROM kept") == [42]
         with pytest.raises(psycopg.OperationalError):
             connection.execute("SELECT 1")
+
+
+def test_a_session_that_outlived_its_postmaster_does_not_stop_the_start(own_postgres: EmbeddedPostgres) -> None:
+    """PostgreSQL refuses to start while an orphan still holds the old shared memory; nobody is left to end it."""
+    next_owner = EmbeddedPostgres(own_postgres.folder, durable=False)
+    with psycopg.connect(own_postgres.conninfo(), autocommit=True) as connection:
+        os.kill(connection.info.backend_pid, signal.SIGSTOP)
+        (watcher,) = (pid for pid in children_of(os.getpid()) if is_watcher_of(pid, own_postgres))
+        kill_and_wait(watcher)
+        kill_and_wait(own_postgres.server_pid)
+        with next_owner:
+            assert query(next_owner, "SELECT 1") == 1
 
 
 def test_a_pid_file_with_the_number_of_a_stranger_does_not_stop_the_start(own_postgres: EmbeddedPostgres) -> None:
@@ -330,6 +344,7 @@ def test_ctrl_c_reaches_the_owner_only(reachable_folder: Path) -> None:
         options = {"stdin": theirs, "start_new_session": True}
         with owner(reachable_folder, AFTER_CTRL_C, first=ON_A_TERMINAL, **options) as process:
             assert process.stdout.readline().endswith("answers\n")
+            assert process.stdout.readline() == "waiting\n"
             os.write(ours, b"\x03")
             assert process.stdout.readline() == "interrupted, and the server answers\n"
             assert process.wait(timeout=30) == 0
@@ -343,8 +358,8 @@ def test_ctrl_c_reaches_the_owner_only(reachable_folder: Path) -> None:
 def test_a_killed_watcher_does_not_keep_the_server_alive(reachable_folder: Path) -> None:
     """Then stop() itself ends it, less gently."""
     server = started(reachable_folder)
-    (watcher,) = (int(pid) for pid in children_of(os.getpid()) - {server.server_pid})
-    os.kill(watcher, signal.SIGKILL)
+    (watcher,) = (pid for pid in children_of(os.getpid()) if is_watcher_of(pid, server))
+    kill_and_wait(watcher)
     server.stop()
     wait_until_nothing_runs_in(reachable_folder)
 
@@ -352,6 +367,12 @@ def test_a_killed_watcher_does_not_keep_the_server_alive(reachable_folder: Path)
 def children_of(pid: int) -> set[int]:
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
     return {int(child) for task in tasks for child in task.read_text().split()}
+
+
+def is_watcher_of(pid: int, server: EmbeddedPostgres) -> bool:
+    """The session's own server has one too."""
+    command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    return embedded_watch.__file__ in command and str(server.folder / "run") in command
 
 
 def test_no_secret_of_the_owner_reaches_the_server(reachable_folder: Path) -> None:
@@ -376,8 +397,10 @@ def test_a_frozen_server_answers_again_when_thawed(own_postgres: EmbeddedPostgre
 
 def test_a_frozen_server_can_be_stopped(own_postgres: EmbeddedPostgres) -> None:
     """A test that fails while its server is frozen must not hang at its end."""
+    begun = time.monotonic()
     os.kill(own_postgres.server_pid, signal.SIGSTOP)
     own_postgres.stop()
+    assert time.monotonic() - begun < embedded_watch.GRACE_SECONDS  # woken and asked, not killed
     own_postgres.start()
     assert query(own_postgres, "SELECT 1") == 1
 

@@ -2,7 +2,8 @@
 
 Invariant: none outlives the demo. Ctrl-C reaches the demo alone (each child has a process group of its own),
 which then ends them in order; should it be killed, the kernel ends them (PR_SET_PDEATHSIG: it fires when the
-thread that started the child ends, and the demo has one thread only).
+thread that started the child ends, and the demo has one thread only). It kills: with us goes the database, and
+a sync would wait for that as long as its lease lasts.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]
             yield process
         finally:
             if process.poll() is None:
-                process.send_signal(signal.SIGINT)
+                process.terminate()  # not SIGINT: a program still importing would answer with a traceback
                 try:
                     process.wait(_END_SECONDS)
                 except subprocess.TimeoutExpired:
@@ -103,7 +104,7 @@ def _dying_with_us() -> Callable[[], None]:
     parent = os.getpid()
 
     def ask() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # we died before we could ask
             os._exit(1)
 

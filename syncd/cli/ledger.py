@@ -156,7 +156,7 @@ def approve(place: Place, run: str) -> None:
 
     row, keys = on_ledger(settings, agree)
     if keys is None:
-        why = "its consent was used already" if row.consent_keys is not None else "it asked for no consent"
+        why = "a later sweep has settled it" if row.consent_keys is not None else "it asked for no consent"
         click.echo(f"run {row.run_id} ({row.status}, {row.cause}): nothing to approve: {why}", err=True)
         sys.exit(EXIT_FAILED)
     click.echo(

@@ -159,6 +159,8 @@ class Calls:
         seconds = state.next_action.sleep if state.next_action else 0.0
         cause = error.cause if isinstance(error, CallError) else Cause.UPSTREAM
         self._observer.retrying(str(error), state.attempt_number, seconds)
+        if cause is Cause.RATE_LIMITED:  # for everybody on this login, not for this call alone
+            await persist(lambda: self._budget.push_out(seconds), self._stop)
         await self._declare(seconds, f"attempt {state.attempt_number} failed: {error}", cause)
 
     async def _wait(self, seconds: float, reason: str, cause: Cause) -> None:

@@ -79,12 +79,13 @@ class Recorder:
             return
         try:
             async with postgres.connection("write the accumulators") as connection, connection.transaction():
-                await connection.execute(ADD.format(condition=""), {"stream_id": self.stream_id, **parameters(deltas)})
+                # The run first, then the counters: the order in which a page's transaction locks them.
                 await connection.execute(
                     "UPDATE run SET requests = greatest(requests, %s), errors = greatest(errors, %s)"
                     " WHERE run_id = %s AND status = 'running'",
                     [self.requests, self.errors, run_id],
                 )
+                await connection.execute(ADD.format(condition=""), {"stream_id": self.stream_id, **parameters(deltas)})
         except BaseException:
             self.restore(deltas)
             raise

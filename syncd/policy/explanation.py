@@ -50,6 +50,8 @@ def explain(run: RunRow, *, same_gap_runs: int = 0) -> list[str]:
     sentences = [_WHY[cause]]
     if run.error_message and cause is not Cause.END_OF_DATA:
         sentences.append(f"In its own words: {run.error_message}.".replace("..", "."))
+    if cause is Cause.BAD_RESPONSE and (run.error_message or "").startswith("count:"):
+        sentences.append('If this API has no usable count, set count = "ignore" for the account.')
     if advice := _ADVICE.get(cause):
         sentences.append(advice.format(run=run.run_id))
     if cause is Cause.BLAST_RADIUS and run.consent_approved:

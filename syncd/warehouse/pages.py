@@ -79,6 +79,12 @@ UPDATE record r SET absent_sweep = NULL, missing_since = NULL,
   FROM unnest(%(keys)b::text[]) AS u(key) WHERE r.stream_id = %(stream_id)s AND r.key = u.key
 """
 
+# A record that cannot be stored is there all the same: no later sweep may take it for absent twice.
+_STILL_THERE = """
+UPDATE record SET absent_sweep = NULL
+ WHERE stream_id = %(stream_id)s AND key = ANY(%(keys)s) AND absent_sweep IS NOT NULL
+"""
+
 
 class PageStore:
     """Writes the pages of one run, over a connection of its own that it opens again when it is cut."""
@@ -174,6 +180,8 @@ class PageStore:
         if plan.log:
             await write_log(cursor, claim, plan.log)
         if plan.rejected:
+            keys = [item.key for _, item in plan.rejected if item.key is not None]
+            await cursor.execute(_STILL_THERE, {"keys": keys, "stream_id": claim.stream_id})
             await cursor.executemany(
                 "INSERT INTO quarantine (stream_id, run_id, page, ordinal, key, reason, raw)"
                 " VALUES (%s, %s, %s, %s, %s, %s, %s)",

@@ -29,6 +29,7 @@ from syncd.ledger import sweeps
 from syncd.ledger.accumulators import Recorder
 from syncd.ledger.budget import Budget
 from syncd.ledger.runs import enter_phase
+from syncd.policy.completeness import SweepFacts
 from syncd.policy.paging import LoopGuard
 from syncd.runtime.postgres import Postgres
 from syncd.sources.source import Source
@@ -116,9 +117,7 @@ class Run:
             await self._store.close()
 
     async def _sweep(self) -> Outcome:
-        connection = await persist(self._store.connection, self._stop)
-        size = self._source.page_size
-        sweep = await sweeps.open_sweep(connection, self._claim, page_size=size, fresh=self._options.fresh)
+        sweep = await persist(self._open_sweep, self._stop)
         self._observer.claimed(self._claim, sweep)
         self._overlap = sweep.checkpoint
         while True:
@@ -138,10 +137,20 @@ class Run:
             if sweep.pass_number == 2:
                 return Outcome(Cause.INCOMPLETE, verdict.gap)
             log.warning("pass.unproven", gap=verdict.gap)
-            facts = verdict.facts
-            connection = await persist(self._store.connection, self._stop)
-            sweep = await sweeps.begin_second_pass(connection, self._claim, sweep, facts)
+            sweep = await self._begin_second_pass(sweep, verdict.facts)
             self._overlap = 0
+
+    # Both may be repeated; the connection is asked for each time, because it may be the one that was cut.
+    async def _open_sweep(self) -> Sweep:
+        connection = await self._store.connection()
+        size, fresh = self._source.page_size, self._options.fresh
+        return await sweeps.open_sweep(connection, self._claim, page_size=size, fresh=fresh)
+
+    async def _begin_second_pass(self, sweep: Sweep, facts: SweepFacts) -> Sweep:
+        async def begin() -> Sweep:
+            return await sweeps.begin_second_pass(await self._store.connection(), self._claim, sweep, facts)
+
+        return await persist(begin, self._stop)
 
     async def _count(self, sweep: Sweep) -> Sweep:
         """Ask how many records to expect, at the start of a pass."""

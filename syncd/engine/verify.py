@@ -3,6 +3,7 @@
 A record is tombstoned only where a complete sweep did not show it **and** one of these holds: a look-up by
 id answers empty, an earlier complete sweep did not show it either, or a person agreed to its disappearance.
 A look-up that finds the record proves the opposite: the pass missed something, whatever the counts say.
+A record in quarantine without a key could be any of the missing ones: then nothing is tombstoned.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from syncd.contract.errors import CallError
+from syncd.contract.errors import SyncError
 from syncd.contract.runs import Claim, Sweep
 from syncd.engine.calls import Calls, persist
-from syncd.engine.stop import StopSignal
+from syncd.engine.stop import Halt, StopSignal
 from syncd.ledger.sweeps import load_facts, store_facts
 from syncd.policy.completeness import SweepFacts, exceeds_blast_radius, find_gap
 from syncd.runtime.postgres import Postgres
@@ -69,10 +70,21 @@ class Verifier:
     async def bury(self, sweep: Sweep, facts: SweepFacts) -> Verdict:
         """Tombstone what is proven gone from a proven pass; or ask, or find that it was not proven after all."""
         claim, stop = self._claim, self._stop
+        if facts.keyless:
+            log.warning("tombstones.withheld", records_without_key=facts.keyless)
+
+            async def keep() -> None:
+                await store_facts(await self._store.connection(), claim, sweep, facts)
+
+            await persist(keep, stop)
+            return Verdict(facts)
         missing = await persist(lambda: tombstones.count_missing(self._postgres, claim, sweep), stop)
         if exceeds_blast_radius(missing.missing - missing.agreed, missing.live):
-            connection = await persist(self._store.connection, stop)
-            await persist(lambda: tombstones.ask_consent(connection, claim, sweep), stop)
+
+            async def ask() -> None:
+                await tombstones.ask_consent(await self._store.connection(), claim, sweep)
+
+            await persist(ask, stop)
             return Verdict(
                 facts,
                 blast=f"{missing.missing} of {missing.live} live records are missing: nothing was tombstoned; look at "
@@ -126,6 +138,6 @@ class Verifier:
             async with asyncio.TaskGroup() as group:
                 for key in asked:
                     group.create_task(ask(key))
-        except* CallError as errors:
+        except* (Halt, SyncError) as errors:  # several may fail at once: the first says enough
             raise errors.exceptions[0] from None
         return looked

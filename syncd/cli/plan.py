@@ -54,8 +54,8 @@ async def _plan_all(
     async with open_postgres(settings) as postgres:
         await check_schema(postgres)
         for account in chosen:
-            observer = view.observer(stream_of(account), account.sync.max_requests)
-            reports.append((stream_of(account), await plan_account(postgres, account, stop, observer)))
+            report = await plan_account(postgres, account, stop, view.observer(account))
+            reports.append((stream_of(account), report))
     return reports
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from syncd.app import stream_of
+from syncd.config import AccountSettings
 from syncd.contract.runs import BatchResult, Claim, Sweep
 from syncd.contract.text import escape
 from syncd.contract.words import Phase, Stream
@@ -16,8 +18,6 @@ from syncd.engine.observer import Observer
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-LINE_EVERY_SECONDS = 10.0
-
 
 class ProgressView:
     """The progress of several streams side by side. `observer` gives one stream its row."""
@@ -25,11 +25,12 @@ class ProgressView:
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
 
-    def observer(self, stream: Stream, max_requests: int) -> Observer:
+    def observer(self, account: AccountSettings) -> Observer:
         """What the engine reports to."""
+        stream, sync = stream_of(account), account.sync
         if self._progress is None:
-            return _Lines(stream, max_requests)
-        return _Bar(self._progress, stream, max_requests)
+            return _Lines(stream, sync.max_requests, sync.progress_interval)
+        return _Bar(self._progress, stream, sync.max_requests)
 
 
 @contextmanager
@@ -88,10 +89,14 @@ class _Counter(Observer):
     @property
     def facts(self) -> str:
         """Page, records, rate, calls."""
-        pages = f"/{-(-self.expected // self._size)}" if self.expected is not None else ""
+        if self.expected is None:
+            page = f"{self.page}"
+        else:  # the empty page after the last is no page to a person
+            pages = -(-self.expected // self._size)
+            page = f"{min(self.page, pages)}/{pages}"
         seconds = max(time.monotonic() - self._started, 0.001)
         return (
-            f"{self.phase} page {self.page}{pages}  {self.records:,} records  {self._fetched / seconds:,.0f}/s  "
+            f"{self.phase} page {page}  {self.records:,} records  {self._fetched / seconds:,.0f}/s  "
             f"{self.requests}/{self._max_requests} requests"
         )
 
@@ -115,11 +120,14 @@ class _Bar(_Counter):
 
 
 class _Lines(_Counter):
-    _shown_at = 0.0
+    def __init__(self, stream: Stream, max_requests: int, every_seconds: float) -> None:
+        super().__init__(stream, max_requests)
+        self._every_seconds = every_seconds
+        self._shown_at = 0.0
 
     def show(self, *, force: bool = False) -> None:
         now = time.monotonic()
-        if force or now - self._shown_at >= LINE_EVERY_SECONDS:
+        if force or now - self._shown_at >= self._every_seconds:
             self._shown_at = now
             _say(f"{self.stream}: {self.facts}")
 

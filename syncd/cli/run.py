@@ -78,7 +78,7 @@ def run(
 def _observers(view: ProgressView, *, quiet: bool) -> Callable[[AccountSettings], Observer]:
     if quiet:
         return lambda account: Observer()
-    return lambda account: view.observer(stream_of(account), account.sync.max_requests)
+    return view.observer
 
 
 async def _run_all(

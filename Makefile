@@ -54,7 +54,7 @@ $(BIN)/python:
 	  echo "make: syncd needs Python 3.11 or newer; '$(PYTHON)' is" \
 	       "$$($(PYTHON) --version 2>/dev/null || echo 'not there'). Another one: make PYTHON=python3.12 ..." >&2; \
 	  exit 1; }
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	@$(PYTHON) -c 'import venv; from ensurepip import bootstrap' 2>/dev/null || { \
 	  echo "make: '$(PYTHON)' cannot create virtual environments: its modules venv and ensurepip are missing." >&2; \
 	  [ ! -e /etc/debian_version ] || echo "make: on Debian and Ubuntu:  apt install python3-venv" >&2; \
 	  exit 1; }

@@ -120,10 +120,16 @@ class Stand:
     @asynccontextmanager
     async def writer(self, claim: Claim) -> AsyncIterator[Writer]:
         """The claim's page store, and the sweep that it writes to."""
+        async with self.writer_of(claim, await self.open_sweep(claim)) as writer:
+            yield writer
+
+    @asynccontextmanager
+    async def writer_of(self, claim: Claim, sweep: Sweep) -> AsyncIterator[Writer]:
+        """The same for a sweep that is already known."""
         recorder = Recorder(claim.stream_id)
         store = PageStore(self.postgres, claim, recorder, batch_size=1000)
         try:
-            yield Writer(store, recorder, await self.open_sweep(claim))
+            yield Writer(store, recorder, sweep)
         finally:
             await store.close()
 
@@ -148,8 +154,8 @@ class Writer:
 
 
 @asynccontextmanager
-async def open_stand(conninfo: str) -> AsyncIterator[Stand]:
-    """The stream, registered."""
-    async with Postgres(conninfo, "sync") as postgres:
+async def open_stand(conninfo: str, *, through: str | None = None) -> AsyncIterator[Stand]:
+    """The stream, registered. `through`: the way that syncd itself takes to the database, where it is another."""
+    async with Postgres(through or conninfo, "sync") as postgres:
         await accounts.register(postgres, STREAM)
         yield Stand(conninfo, postgres)

@@ -44,6 +44,8 @@ UPDATE run SET status = %(status)s, cause = %(cause)s, error_message = %(message
  WHERE run_id = %(run_id)s AND status = 'running'
 """
 
+_ENDED_SO = "SELECT 1 FROM run WHERE run_id = %s AND status = %s AND cause = %s"
+
 _INSERT = "INSERT INTO run (stream_id, initiated_by) VALUES (%s, %s) RETURNING run_id"
 
 _START = """
@@ -157,7 +159,9 @@ async def release(postgres: Postgres, claim: Claim, outcome: Outcome) -> bool:
             [claim.stream_id, claim.fence, claim.run_id],
         )
         if await cursor.fetchone() is None:
-            return False
+            # Ours all the same, where the answer to an earlier COMMIT of this release was lost.
+            cursor = await connection.execute(_ENDED_SO, [claim.run_id, status_of(outcome.cause), outcome.cause])
+            return await cursor.fetchone() is not None
         cursor = await connection.execute(
             _CLOSE,
             {

@@ -18,6 +18,7 @@ from typing import Any
 
 from psycopg import AsyncCursor
 
+from syncd.contract.errors import FatalError, LeaseLostError
 from syncd.contract.records import Page
 from syncd.contract.runs import BatchResult, Claim, Sweep
 from syncd.ledger import accumulators, fence
@@ -98,6 +99,7 @@ class PageStore:
         self._batch_size = batch_size
         self._ignored = frozenset(ignored)
         self._connection: Connection | None = None
+        self._unheard: dict[accumulators.Delta, float] | None = None
 
     async def connection(self) -> Connection:
         """The writer's connection, with the server-side limits set."""
@@ -126,13 +128,17 @@ class PageStore:
         with translated(f"compare {batch.name}"):
             plan = await plan_batch(connection, self._claim.stream_id, batch, self._ignored)
         plan.result.pages = sum(page.number != overlap_page for page in pages)
-        collected = self._recorder.drain()
+        # A replay carries what its first attempt carried, no more: that one may have been committed unheard.
+        collected = self._recorder.drain() if self._unheard is None else self._unheard
         deltas = collected | record_deltas(plan.result)
+        self._unheard = collected
         try:
             fresh = await self._write(connection, sweep, batch, plan, deltas, listed=listed)
-        except BaseException:
+        except (LeaseLostError, FatalError):
             self._recorder.restore(collected)
+            self._unheard = None
             raise
+        self._unheard = None
         plan.result.already_applied = not fresh
         return plan.result
 

@@ -186,7 +186,8 @@ async def release(postgres: Postgres, claim: Claim, outcome: Outcome) -> bool:
 
 
 class LeaseHolder:
-    """Renews one lease over a connection of its own, so that no slow page can delay it.
+    """Renews one lease over a connection of its own, so that no slow page can delay it: a page's transaction
+    holds the run's row, and the heartbeat on it is left out rather than waited for.
 
     The database is authoritative. Locally we trust its last answer only until
 
@@ -219,9 +220,10 @@ class LeaseHolder:
                     UPDATE lease SET expires_at = clock_timestamp() + make_interval(secs => %(lease)s)
                      WHERE stream_id = %(stream)s AND fence = %(fence)s AND run_id = %(run)s
                        AND expires_at > clock_timestamp()
-                    RETURNING run_id)
-                UPDATE run SET heartbeat_at = clock_timestamp() FROM l WHERE run.run_id = l.run_id
-                RETURNING run.cancel_requested_by
+                    RETURNING run_id),
+                free AS (SELECT run_id FROM run JOIN l USING (run_id) FOR NO KEY UPDATE OF run SKIP LOCKED),
+                beat AS (UPDATE run SET heartbeat_at = clock_timestamp() FROM free WHERE run.run_id = free.run_id)
+                SELECT run.cancel_requested_by FROM l JOIN run USING (run_id)
                 """,
                 {
                     "lease": self._claim.lease_seconds,

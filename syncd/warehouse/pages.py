@@ -29,7 +29,8 @@ from syncd.warehouse.fields import COLUMN_NAMES, COLUMN_TYPES
 from syncd.warehouse.planning import BatchPlan, LogRow, plan_batch
 
 # One statement, so that a batch that changes nothing costs one round trip. `held` locks first; the
-# manifest decides whether this is a replay; everything else hangs on it.
+# manifest decides whether this is a replay; everything else hangs on it. `accumulated` reads `counted` so
+# that the run is locked before the counters, as everywhere: left alone, PostgreSQL runs them last one first.
 _BOOK = f"""
 WITH held AS MATERIALIZED ({fence.LOCK.strip()}),
 manifest AS (
@@ -54,8 +55,8 @@ counted AS (
            updated = updated + %(updated)s, unchanged = unchanged + %(unchanged)s, revived = revived + %(revived)s,
            quarantined = quarantined + %(quarantined)s, duplicates = duplicates + %(duplicates)s,
            field_faults = field_faults + %(field_faults)s
-      FROM applied WHERE fresh AND run_id = %(run_id)s),
-accumulated AS ({accumulators.ADD.format(condition=", applied WHERE fresh")})
+      FROM applied WHERE fresh AND run_id = %(run_id)s RETURNING run_id),
+accumulated AS ({accumulators.ADD.format(condition=", counted")})
 SELECT held, fresh FROM applied
 """
 

@@ -25,8 +25,9 @@ from syncd.contract.words import Rejection
 
 MAX_INTEGER_DIGITS = 131_072
 MAX_FRACTION_DIGITS = 16_383
-# A number is harmless with less than this many digits in a row and an exponent of three digits at most.
-_MANY_DIGITS = b"0" * (MAX_FRACTION_DIGITS - 999 - 1)
+# In a document's shape. A number is harmless with an exponent of -9999 to 99999 and fewer digits in a row than this.
+_LONG_EXPONENT = b"e000000"
+_MANY_DIGITS = b"0" * (MAX_FRACTION_DIGITS - 9999)
 # PostgreSQL refuses longer exponents even of zero; short of that it takes 0e999999.
 _MAX_EXPONENT_DIGITS = 6
 
@@ -57,7 +58,7 @@ def find_fault(document: bytes) -> Rejection | None:
     shape = document.translate(_SHAPE)
     if shape.count(b"[") > MAX_DEPTH and _depth(document) > MAX_DEPTH:
         return Rejection.TOO_DEEP
-    if b"e0000" in shape or (len(shape) > len(_MANY_DIGITS) and _MANY_DIGITS in shape):
+    if _LONG_EXPONENT in shape or (len(shape) > len(_MANY_DIGITS) and _MANY_DIGITS in shape):
         return _number_fault(document)
     return None
 

@@ -25,7 +25,7 @@ import base64
 import re
 import zlib
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from zlib import _Decompress as _Unpacker
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
+LARGE_BODY_BYTES = 2 * 1024 * 1024
 ERROR_BODY_BYTES = 64 * 1024
 ERROR_BODY_SECONDS = 2.0
 _UNPACK_STEP_BYTES = 256 * 1024
@@ -98,6 +99,7 @@ class HttpClient:
         self._timeout_seconds = timeout_seconds
         self._connections = connections
         self._max_body_bytes = max_body_bytes
+        self._large_body = asyncio.Lock()
         self._headers = {**_HEADERS, "Authorization": f"Basic {token}"}
         quoted = msgspec.json.encode(password).decode()[1:-1]
         secrets = {token, password, quoted, username}
@@ -157,7 +159,9 @@ class HttpClient:
             async with request as response:
                 if 200 <= response.status < 300:
                     body = BytesIO()
-                    await _read_into(body, response, self._max_body_bytes)
+                    if (response.content_length or 0) > self._max_body_bytes:
+                        raise _TooLargeError
+                    await _read_into(body, response, self._max_body_bytes, self._large_body)
                     return Answer(response.status, body.getvalue(), loop.time() - started)
                 # Before the total deadline, which would make a timeout of it.
                 deadline = min(loop.time() + ERROR_BODY_SECONDS, started + 0.9 * self._timeout_seconds)
@@ -223,20 +227,29 @@ async def _read_error_body(response: aiohttp.ClientResponse, deadline: float) ->
     return body.getvalue()
 
 
-async def _read_into(body: BytesIO, response: aiohttp.ClientResponse, max_bytes: int) -> None:
-    """Append the unpacked body. _TooLargeError past the cap, _EncodingError where it cannot be unpacked."""
+async def _read_into(
+    body: BytesIO, response: aiohttp.ClientResponse, max_bytes: int, large_body: asyncio.Lock | None = None
+) -> None:
+    """Append the unpacked body. _TooLargeError past the cap, _EncodingError where it cannot be unpacked.
+
+    large_body: bodies grow large one at a time, so that five calls in flight cost one cap of memory and not five.
+    """
     encoding = ",".join(response.headers.getall("Content-Encoding", [])).strip().lower()
     if encoding not in ("", "identity", "gzip"):
         named = excerpt(encoding.encode("utf-8", "backslashreplace"))
         raise _EncodingError(f"the body is encoded as {named}, which was not asked for")
     unpacker = zlib.decompressobj(wbits=_GZIP) if encoding == "gzip" else None
-    async for chunk in response.content.iter_any():
-        if unpacker is None:
-            body.write(chunk)
-        else:
-            unpacker = _unpack(unpacker, chunk, body, max_bytes)
-        if body.tell() > max_bytes:
-            raise _TooLargeError
+    async with AsyncExitStack() as turn:
+        async for chunk in response.content.iter_any():
+            if unpacker is None:
+                body.write(chunk)
+            else:
+                unpacker = _unpack(unpacker, chunk, body, max_bytes)
+            if body.tell() > max_bytes:
+                raise _TooLargeError
+            if large_body is not None and body.tell() > LARGE_BODY_BYTES:
+                await turn.enter_async_context(large_body)
+                large_body = None
     if unpacker is not None and not unpacker.eof:
         raise _EncodingError("the gzip body was cut off")
 
@@ -247,13 +260,11 @@ def _unpack(unpacker: _Unpacker, chunk: bytes, body: BytesIO, max_bytes: int) ->
         while True:
             if unpacker.eof:
                 unpacker = zlib.decompressobj(wbits=_GZIP)
-            piece = unpacker.decompress(chunk, _UNPACK_STEP_BYTES)
-            body.write(piece)
+            body.write(unpacker.decompress(chunk, _UNPACK_STEP_BYTES))
             if body.tell() > max_bytes:
                 raise _TooLargeError
             chunk = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
-            # A full step may leave output inside although all input is taken.
-            if not chunk and (unpacker.eof or len(piece) < _UNPACK_STEP_BYTES):
+            if not chunk:
                 return unpacker
     except zlib.error:
         raise _EncodingError("the gzip body is damaged") from None

@@ -31,6 +31,12 @@ ACCEPTED = {
     "16,383 decimals": b"1." + b"1" * 16_383,
     "the smallest exponent": b"1e-16383",
     "zero with a long exponent": b"0e999999",
+    "the longest exponents that are not looked at": b"["
+    + b"9" * 15_383
+    + b"e9999,"
+    + b"1."
+    + b"9" * 15_383
+    + b"e-999]",
     "an exponent with leading zeros": b"1e00000000000000005",
 }
 REFUSED = {
@@ -48,7 +54,8 @@ REFUSED = {
     "an exponent too large": (b"1e131072", Rejection.NOT_JSONB),
     "an exponent too large, shifted": (b"10E+131071", Rejection.NOT_JSONB),
     "16,384 decimals": (b"1." + b"1" * 16_384, Rejection.NOT_JSONB),
-    "16,384 decimals by a short exponent": (b"1." + b"1" * 15_500 + b"e-999", Rejection.NOT_JSONB),
+    "16,384 decimals by a short exponent": (b"1." + b"1" * 6385 + b"e-9999", Rejection.NOT_JSONB),
+    "six digits of exponent": (b"1E200000", Rejection.NOT_JSONB),
     "an exponent too small": (b"1e-16384", Rejection.NOT_JSONB),
     "zero too small": (b"0e-16384", Rejection.NOT_JSONB),
     "zero with an exponent beyond int": (b"0e1073741824", Rejection.NOT_JSONB),

@@ -1,35 +1,30 @@
 """Puts the parts together: settings become connections, sources and runs.
 
-The only place that knows every other one. What runs beside a run:
-
-    the run itself · the lease's renewal · trust running out · the books · the dead man's thread
+The only place that knows every other one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
 
 from syncd.config import AccountSettings, Settings
-from syncd.contract.errors import DatabaseAwayError, SyncError
 from syncd.contract.runs import Busy, Caps, Claim, Outcome, Paused, RunRow
-from syncd.contract.words import Cause, Stream
+from syncd.contract.words import Stream
 from syncd.engine.calls import Calls
-from syncd.engine.keeper import keep_books, keep_lease, watch_trust
 from syncd.engine.observer import Observer
 from syncd.engine.plan import PlanReport, plan_stream
 from syncd.engine.run import Run, RunOptions
 from syncd.engine.stop import StopSignal
+from syncd.engine.supervision import load_quietly, work_under_lease
 from syncd.ledger import accounts, claims
 from syncd.ledger.accumulators import Recorder
 from syncd.ledger.budget import Budget, login_of
-from syncd.ledger.runs import load_run
-from syncd.runtime.deadman import DeadMan
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.process import current_owner, proven_dead
 from syncd.sources.emag import EmagOffers
@@ -39,8 +34,6 @@ from syncd.warehouse.comparison import Comparison
 log = structlog.get_logger()
 
 RESOURCE = "offers"
-UNWIND_SECONDS = 5.0
-ANALYZE_FROM_RECORDS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +129,15 @@ async def sync_account(
     )
     holder = claims.LeaseHolder(postgres, claim, loop.time, claimed_at)
     recorder = Recorder(claim.stream_id)
-    report.outcome = await _work_under_lease(
-        postgres, account, claim, holder, recorder, options, stop=stop, observer=observer
+    report.outcome = await work_under_lease(
+        postgres,
+        claim,
+        holder,
+        recorder,
+        stop,
+        lambda: _work(postgres, account, claim, recorder, options, stop=stop, observer=observer),
     )
-    report.row = await _load_quietly(postgres, claim)
+    report.row = await load_quietly(postgres, claim)
     log.info("run.ended", run=str(claim.run_id), stream=str(stream), cause=report.outcome.cause)
     return report
 
@@ -178,45 +176,17 @@ async def plan_account(
         )
 
 
-async def _work_under_lease(
-    postgres: Postgres,
-    account: AccountSettings,
-    claim: Claim,
-    holder: claims.LeaseHolder,
-    recorder: Recorder,
-    options: RunOptions,
-    *,
-    stop: StopSignal,
-    observer: Observer,
-) -> Outcome:
-    """Run while the lease holds; what ends first, the work or the lease, ends the other."""
-    deadman = DeadMan(claim.lease_seconds)
-    deadman.start()
-    keepers = [
-        asyncio.create_task(keep_lease(holder, claim, stop)),
-        asyncio.create_task(watch_trust(holder, claim, stop)),
-        asyncio.create_task(keep_books(postgres, claim, recorder, stop)),
-    ]
-    try:
-        outcome = await _until_lease_lost(_work(postgres, account, claim, recorder, options, stop, observer), stop)
-        return await _release(postgres, claim, holder, recorder, outcome)
-    finally:
-        for keeper in keepers:
-            keeper.cancel()
-        await asyncio.gather(*keepers, return_exceptions=True)
-        await holder.close()
-        deadman.stop()
-
-
 async def _work(
     postgres: Postgres,
     account: AccountSettings,
     claim: Claim,
     recorder: Recorder,
     options: RunOptions,
+    *,
     stop: StopSignal,
     observer: Observer,
 ) -> Outcome:
+    """Open what the run needs, and run it."""
     budget = await open_budget(postgres, account, claim.account_id)
     async with open_source(account) as source:
         return await Run(
@@ -229,62 +199,6 @@ async def _work(
             observer=observer,
             options=options,
         ).run()
-
-
-async def _until_lease_lost(work: Coroutine[None, None, Outcome], stop: StopSignal) -> Outcome:
-    task = asyncio.create_task(work)
-    lost = asyncio.create_task(stop.lease_lost.wait())
-    try:
-        await asyncio.wait({task, lost}, return_when=asyncio.FIRST_COMPLETED)
-        if stop.lease_lost.is_set():
-            task.cancel()
-            await asyncio.wait({task}, timeout=UNWIND_SECONDS)
-            return stop.outcome or Outcome(Cause.LEASE_LOST)
-        return task.result()
-    except SyncError as error:
-        return Outcome(error.cause, str(error))
-    except Exception as error:  # the supervisor: a fault of ours ends this run, named, and no other
-        log.exception("run.crashed", run_error=type(error).__name__)
-        return Outcome(Cause.INTERNAL, f"{type(error).__name__}: a fault in syncd; the log has the traceback")
-    finally:
-        lost.cancel()
-        task.cancel()
-
-
-async def _release(
-    postgres: Postgres, claim: Claim, holder: claims.LeaseHolder, recorder: Recorder, outcome: Outcome
-) -> Outcome:
-    """Write the end of the run. While nobody else can hold the stream, keep trying."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + UNWIND_SECONDS if outcome.cause is Cause.LEASE_LOST else holder.trusted_until
-    while True:
-        try:
-            async with asyncio.timeout(max(1.0, until - loop.time())):
-                await recorder.flush(postgres, claim.run_id)
-                if outcome.cause is Cause.END_OF_DATA:
-                    await _analyze(postgres, claim)
-                released = await claims.release(postgres, claim, outcome)
-        except (DatabaseAwayError, TimeoutError) as error:
-            if loop.time() >= until:
-                return Outcome(Cause.LEASE_LOST, f"{outcome.message or outcome.cause}; its end was not stored: {error}")
-            await asyncio.sleep(0.3)
-        else:
-            return outcome if released else Outcome(Cause.LEASE_LOST, "another process had closed this run")
-
-
-async def _analyze(postgres: Postgres, claim: Claim) -> None:
-    """A new table without statistics is planned badly until autovacuum comes by."""
-    row = await load_run(postgres, claim.run_id)
-    if row is not None and row.inserted >= ANALYZE_FROM_RECORDS:
-        async with postgres.connection("analyze the records") as connection:
-            await connection.execute("ANALYZE record")
-
-
-async def _load_quietly(postgres: Postgres, claim: Claim) -> RunRow | None:
-    try:
-        return await load_run(postgres, claim.run_id)
-    except SyncError:
-        return None
 
 
 def leave_at_once(code: int) -> None:

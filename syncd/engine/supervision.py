@@ -1,0 +1,114 @@
+"""A run under its lease: what ends first, the work or the lease, ends the other.
+
+Beside the work stand the keepers (`syncd.engine.keeper`) and a thread that ends a hung process. Whatever
+happened, the end of the run is written while nobody else can hold the stream; where that cannot be done any
+more, the outcome is a lost lease, never a success that nobody stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from syncd.contract.errors import DatabaseAwayError, SyncError
+from syncd.contract.runs import Claim, Outcome, RunRow
+from syncd.contract.words import Cause
+from syncd.engine.keeper import keep_books, keep_lease, watch_trust
+from syncd.engine.stop import StopSignal
+from syncd.ledger import claims
+from syncd.ledger.accumulators import Recorder
+from syncd.ledger.runs import load_run
+from syncd.runtime.deadman import DeadMan
+from syncd.runtime.postgres import Postgres
+
+log = structlog.get_logger()
+
+UNWIND_SECONDS = 5.0
+RETRY_SECONDS = 0.3
+ANALYZE_FROM_RECORDS = 1000
+
+
+async def work_under_lease(
+    postgres: Postgres,
+    claim: Claim,
+    holder: claims.LeaseHolder,
+    recorder: Recorder,
+    stop: StopSignal,
+    work: Callable[[], Awaitable[Outcome]],
+) -> Outcome:
+    """Do the work while the lease holds, and write how it ended."""
+    deadman = DeadMan(claim.lease_seconds)
+    deadman.start()
+    keepers = [
+        asyncio.create_task(keep_lease(holder, claim, stop)),
+        asyncio.create_task(watch_trust(holder, claim, stop)),
+        asyncio.create_task(keep_books(postgres, claim, recorder, stop)),
+    ]
+    try:
+        outcome = await _until_lease_lost(work, stop)
+        return await _release(postgres, claim, holder, recorder, outcome)
+    finally:
+        for keeper in keepers:
+            keeper.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+        await holder.close()
+        deadman.stop()
+
+
+async def _until_lease_lost(work: Callable[[], Awaitable[Outcome]], stop: StopSignal) -> Outcome:
+    task = asyncio.ensure_future(work())
+    lost = asyncio.create_task(stop.lease_lost.wait())
+    try:
+        await asyncio.wait({task, lost}, return_when=asyncio.FIRST_COMPLETED)
+        if stop.lease_lost.is_set():
+            task.cancel()
+            await asyncio.wait({task}, timeout=UNWIND_SECONDS)
+            return stop.outcome or Outcome(Cause.LEASE_LOST)
+        return task.result()
+    except SyncError as error:
+        return Outcome(error.cause, str(error))
+    except Exception as error:  # the supervisor: a fault of ours ends this run, named, and no other
+        log.exception("run.crashed", run_error=type(error).__name__)
+        return Outcome(Cause.INTERNAL, f"{type(error).__name__}: a fault in syncd; the log has the traceback")
+    finally:
+        lost.cancel()
+        task.cancel()
+
+
+async def _release(
+    postgres: Postgres, claim: Claim, holder: claims.LeaseHolder, recorder: Recorder, outcome: Outcome
+) -> Outcome:
+    """Write the end of the run. While nobody else can hold the stream, keep trying."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + UNWIND_SECONDS if outcome.cause is Cause.LEASE_LOST else holder.trusted_until
+    while True:
+        try:
+            async with asyncio.timeout(max(1.0, until - loop.time())):
+                await recorder.flush(postgres, claim.run_id)
+                if outcome.cause is Cause.END_OF_DATA:
+                    await _analyze(postgres, claim)
+                released = await claims.release(postgres, claim, outcome)
+        except (DatabaseAwayError, TimeoutError) as error:
+            if loop.time() >= until:
+                return Outcome(Cause.LEASE_LOST, f"{outcome.message or outcome.cause}; its end was not stored: {error}")
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            return outcome if released else Outcome(Cause.LEASE_LOST, "another process had closed this run")
+
+
+async def _analyze(postgres: Postgres, claim: Claim) -> None:
+    """A new table without statistics is planned badly until autovacuum comes by."""
+    row = await load_run(postgres, claim.run_id)
+    if row is not None and row.inserted >= ANALYZE_FROM_RECORDS:
+        async with postgres.connection("analyze the records") as connection:
+            await connection.execute("ANALYZE record")
+
+
+async def load_quietly(postgres: Postgres, claim: Claim) -> RunRow | None:
+    """The run as it stands in the ledger; None where that cannot be reached."""
+    try:
+        return await load_run(postgres, claim.run_id)
+    except SyncError:
+        return None

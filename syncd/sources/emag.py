@@ -39,13 +39,13 @@ class EmagOffers:
     async def count(self) -> int:
         """The account's offers, as the API counts them."""
         answer = await self._client.call(self.count_endpoint, self._payload({}))
-        return decode_count(answer.body).items
+        return (await self._decode(lambda: decode_count(answer.body), answer.body)).items
 
     async def fetch_page(self, number: int) -> Page:
         """One page of all offers of the account, in the API's own order."""
         payload = self._payload({"currentPage": number, "itemsPerPage": self.page_size})
         answer = await self._client.call(self.read_endpoint, payload)
-        return await _decode(lambda: decode_page(answer.body, number, max_items=self.page_size), answer.body)
+        return await self._decode(lambda: decode_page(answer.body, number, max_items=self.page_size), answer.body)
 
     async def look_up(self, key: str) -> bool | None:
         """Ask for one offer by id."""
@@ -53,7 +53,7 @@ class EmagOffers:
         payload = self._payload({"id": value, "currentPage": 1, "itemsPerPage": self.page_size})
         try:
             answer = await self._client.call(self.read_endpoint, payload)
-            page = await _decode(lambda: decode_page(answer.body, 1, max_items=self.page_size), answer.body)
+            page = await self._decode(lambda: decode_page(answer.body, 1, max_items=self.page_size), answer.body)
         except CallError as error:
             if error.reason is Reason.API_IS_ERROR:  # an id that the filter refuses: no answer, but no fault either
                 return None
@@ -65,6 +65,10 @@ class EmagOffers:
     def _payload(self, parameters: dict[str, object]) -> dict[str, object]:
         return {"data": parameters} if self._paging == "data" else parameters
 
-
-async def _decode(decode: Callable[[], T], body: bytes) -> T:
-    return decode() if len(body) < LARGE_BODY_BYTES else await asyncio.to_thread(decode)
+    async def _decode(self, decode: Callable[[], T], body: bytes) -> T:
+        """Decode off the event loop where it would take long. What an answer echoes of our login is blotted out."""
+        try:
+            return decode() if len(body) < LARGE_BODY_BYTES else await asyncio.to_thread(decode)
+        except CallError as error:
+            error.args = (self._client.scrub(str(error)),)
+            raise

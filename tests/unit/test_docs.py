@@ -1,0 +1,177 @@
+"""What the documents name exists: commands, options, settings, exit codes, words, paths and symbols."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from syncd import __version__
+from syncd.accounts import DEFAULT_BASE_URL
+from syncd.cli import cli
+from syncd.cli import run as run_command
+from syncd.config import load_settings
+from syncd.contract.words import Cause, Rejection, Status
+from syncd.runtime.settings.database import PARTS, DatabaseSettings
+from syncd.runtime.settings.sync import CREDENTIALS, VARIABLES, SyncSettings
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+README = (ROOT / "README.md").read_text("utf-8")
+GLOSSARY = (ROOT / "docs/glossary.md").read_text("utf-8")
+NAMED_OTHERWISE = {*VARIABLES.values(), "EMAG_FBE_API_BASE_URL", "EMAG_FBE_API_USERNAME", "EMAG_FBE_API_PASSWORD"}
+"""Composed in the code; the settings table is compared with them."""
+NOT_OURS = {"_at", "bytea", "last_seen_run"}
+
+
+@pytest.fixture(params=DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def document(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.param
+    return path
+
+
+@pytest.fixture(scope="module")
+def sources() -> str:
+    """All text that documents may name a word of."""
+    kinds = ("*.py", "*.sql")
+    files = [path for folder in ("syncd", "tests") for kind in kinds for path in (ROOT / folder).rglob(kind)]
+    files = [path for path in files if path != Path(__file__)]
+    files += [ROOT / name for name in ("Makefile", "setup.cfg", "pyproject.toml", ".ci/run")]
+    return "\n".join(path.read_text("utf-8") for path in files)
+
+
+def _commands() -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        yield name, command
+
+
+def _code_spans(text: str) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+
+
+def _rows(section: str, text: str = README) -> list[list[str]]:
+    """The cells of the tables below a headline, without their headlines."""
+    part = re.split(rf"^#+ {re.escape(section)}$", text, flags=re.MULTILINE)[1]
+    part = re.split(r"^#+ ", part, flags=re.MULTILINE)[0]
+    lines = [line for line in part.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_settings_table_is_the_settings() -> None:
+    documented = {
+        variable: (cells[1], cells[2]) for cells in _rows("Settings") for variable in re.findall(r"`(\w+)`", cells[0])
+    }
+    logins = {f"EMAG_{fbe}API_{half}" for fbe in ("", "FBE_") for half in ("BASE_URL", "USERNAME", "PASSWORD")}
+    database = {"DATABASE_SYNC_URL", "DATABASE_URL", *PARTS, "DB_SCHEMA", "DB_POOL_MAX"}
+    assert set(documented) == {*VARIABLES.values(), *logins, *database, "DISABLE_AUTO_SYNC"}
+    defaults = {VARIABLES[name]: field.default for name, field in SyncSettings.model_fields.items()}
+    defaults |= {
+        "DB_SCHEMA": DatabaseSettings.model_fields["schema_name"].default,
+        "DB_POOL_MAX": DatabaseSettings.model_fields["pool_max"].default,
+        "EMAG_API_BASE_URL": DEFAULT_BASE_URL,
+        "DISABLE_AUTO_SYNC": "false",
+    }
+    for variable, (default, _) in documented.items():
+        value = defaults.get(variable)
+        expected = (
+            "–"
+            if value is None
+            else "the addresses above"
+            if value == ()
+            else f"{value:g}"
+            if isinstance(value, float)
+            else str(value)
+        )
+        assert default.strip("`") == expected, variable
+
+
+def test_the_sample_file_is_accepted(tmp_path: Path) -> None:
+    sample = tmp_path / "syncd.toml"
+    sample.write_text(re.findall(r"^```toml\n(.*?)^```", README, re.DOTALL | re.MULTILINE)[0])
+    credentials = tmp_path / "credentials"
+    credentials.mkdir(mode=0o700)
+    password = credentials / "emag-main-password"
+    password.touch(mode=0o600)
+    password.write_text("secret")
+    environ = {"CREDENTIALS_DIRECTORY": str(credentials)}
+    settings = load_settings(config_path=sample, environ=environ, system_directory=tmp_path / "nowhere")
+    assert settings.warnings == ()
+    (account,) = settings.accounts
+    assert (account.name, account.username, account.sync.interval_seconds) == ("main", "seller", 900)
+
+
+def test_every_credential_is_named() -> None:
+    assert set(CREDENTIALS.values()) <= set(_code_spans(README))
+
+
+def test_the_exit_codes_are_those_of_the_command() -> None:
+    documented = {int(code) for code, _ in _rows("Exit codes")}
+    assert documented == {value for name, value in vars(run_command).items() if name.startswith("EXIT_")}
+
+
+def test_every_command_has_help_and_stands_in_the_readme() -> None:
+    documented = {match[1] for cells in _rows("Using it for real") if (match := re.match(r"`syncd (\w+)", cells[0]))}
+    assert documented == {name for name, _ in _commands()}
+    for name, command in _commands():
+        shown = CliRunner().invoke(cli, [name, "--help"])
+        assert shown.exit_code == 0
+        assert command.get_short_help_str()
+        assert all(getattr(option, "help", "") for option in command.params if isinstance(option, click.Option)) or (
+            name == "sandbox"
+        )
+
+
+def test_every_option_that_is_named_exists(document: Path) -> None:
+    known = {option for _, command in _commands() for parameter in command.params for option in parameter.opts}
+    known |= {"--version", "--help", "--quick"}
+    named = re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", " ".join(_code_spans(document.read_text("utf-8"))))
+    assert set(named) <= known | {"--allow-mass-delete"}
+
+
+def test_every_make_target_that_is_named_exists(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)", document.read_text("utf-8"))) <= targets
+
+
+def test_every_path_and_link_exists(document: Path) -> None:
+    text = document.read_text("utf-8")
+    named = {span for span in _code_spans(text) if re.fullmatch(r"(syncd|tests|docs|bench|\.ci)/[\w./-]+", span)}
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+    assert [link for link in links if not (document.parent / link).exists()] == []
+    headlines = {
+        re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-") for line in re.findall(r"^#+ (.*)", text, re.M)
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headlines
+
+
+def test_every_symbol_that_is_named_exists(document: Path, sources: str) -> None:
+    known = set(re.findall(r"\w+", sources)) | NAMED_OTHERWISE | NOT_OURS
+    spans = _code_spans(document.read_text("utf-8"))
+    assert {span for span in spans if re.fullmatch(r"\w{3,}", span)} - known == set()
+    for symbol, path in re.findall(r"`(\w+)` (?:in|\()\s*`([\w/]+\.py)`", document.read_text("utf-8")):
+        assert re.search(rf"\b{symbol}\b", (ROOT / path).read_text("utf-8")), f"{symbol} in {path}"
+
+
+def test_the_words_are_complete() -> None:
+    spans = set(_code_spans(GLOSSARY))
+    assert {*Status, *Cause, *Rejection} <= spans
+    explained = {cause for cells in _rows("When something is odd") for cause in _code_spans(cells[0])}
+    of_the_monitor = {Cause.NO_PROGRESS, Cause.WAIT_OVERRUN, Cause.NOT_STARTED}
+    assert explained == {*Cause} - of_the_monitor - {Cause.END_OF_DATA}
+
+
+def test_the_changelog_knows_this_version() -> None:
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_no_line_numbers_are_cited(document: Path) -> None:
+    assert re.findall(r"\.(?:py|sql):\d+|\blines? \d+", json.dumps(document.read_text("utf-8"))) == []

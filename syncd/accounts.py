@@ -18,9 +18,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationInfo, field_validator
 
 from syncd.contract.words import ACCOUNT_NAME
-from syncd.runtime.settings import FROZEN, Found, Layers
-from syncd.runtime.settings_text import shown, toml_name
-from syncd.runtime.sync_settings import PROCESS_WIDE, Number, SyncSettings, Words, find_sync
+from syncd.runtime.settings.layers import FROZEN, Found, Layers
+from syncd.runtime.settings.sync import PROCESS_WIDE, Number, SyncSettings, Words, find_sync
+from syncd.runtime.settings.text import shown, toml_name
 
 DEFAULT_BASE_URL = "https://marketplace-api.emag.ro/api-3"
 CALLS_PER_SECOND = 3.0

@@ -2,7 +2,7 @@
 
     load_settings → Settings → database, sync, accounts (each with its own merged [sync])
 
-Places and precedence: runtime/settings.py. All problems are reported at once.
+Places and precedence: runtime/settings/layers.py. All problems are reported at once.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pydantic import BaseModel, Field
 
 from syncd.accounts import AccountSettings, check_account_tables, find_accounts, is_any_configured, parse_base_url
 from syncd.contract.errors import ConfigError
-from syncd.runtime.conninfo import NO_DATABASE, DatabaseSettings, find_database
-from syncd.runtime.settings import FROZEN, SYSTEM_DIRECTORY, Layers, read_layers
-from syncd.runtime.sync_settings import (
+from syncd.runtime.settings.database import NO_DATABASE, DatabaseSettings, find_database
+from syncd.runtime.settings.layers import FROZEN, SYSTEM_DIRECTORY, Layers, read_layers
+from syncd.runtime.settings.sync import (
     SWITCH_EXPECTED,
     Switch,
     SyncSettings,

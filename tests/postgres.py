@@ -14,8 +14,8 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from syncd.runtime import embedded_watch
 from syncd.runtime.embedded import EmbeddedPostgres
+from syncd.runtime.embedded import watch as embedded_watch
 
 # nothing here survives its session; WAL is needed by no one
 FAST = {"wal_level": "minimal", "max_wal_senders": "0", "autovacuum_naptime": "1h"}

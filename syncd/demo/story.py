@@ -28,7 +28,7 @@ from syncd.demo import queries
 from syncd.demo.children import Marketplace, marketplace, run, syncd
 from syncd.demo.place import Place, default_folder, forget_foreign_settings
 from syncd.runtime.embedded import EmbeddedPostgres
-from syncd.runtime.embedded_binaries import Source
+from syncd.runtime.embedded.binaries import Source
 
 EXIT_PARTIAL = 3
 _PAGES_A_RUN = 99  # the default cap, less the empty page at the end

@@ -62,6 +62,8 @@ class PageReader:
         self._size = source.page_size
         self._read_twice: set[int] = set()
         self._after_short = False
+        self._wanted = span.first
+        self._ended = False
         self.end = Outcome(Cause.INTERNAL, "reading has not ended")
 
     @property
@@ -87,12 +89,14 @@ class PageReader:
                 if not batch:
                     self.end = self._why_not(number)
                     return
+                number = self._wanted = batch[-1].number + 1
+                ended = self._ended = self._is_last(batch[-1])
                 yield batch
-                number = batch[-1].number + 1
-                if self._is_last(batch[-1]):
+                if ended:
                     self.end = Outcome(Cause.END_OF_DATA)
                     return
         finally:
+            self._ended = True
             stopped.cancel()
             await self._abandon()
 
@@ -113,7 +117,14 @@ class PageReader:
             if candidate != number and (running >= self._concurrency or not room):
                 break
             if candidate not in self._tasks:
-                self._tasks[candidate] = asyncio.create_task(self._fetch(candidate))
+                self._tasks[candidate] = task = asyncio.create_task(self._fetch(candidate))
+                task.add_done_callback(self._go_on)
+
+    def _go_on(self, _: asyncio.Task[Page]) -> None:
+        """A call came back: the next one begins at once, also while a batch is being stored. Not past a failure."""
+        if self._ended or self._stop.outcome is not None or any(map(_has_failed, self._tasks.values())):
+            return
+        self._read_ahead(self._wanted)
 
     async def _fetch(self, number: int) -> Page:
         subject = f"page {number}"
@@ -187,3 +198,7 @@ class PageReader:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self._tasks.clear()
+
+
+def _has_failed(task: asyncio.Task[Page]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)

@@ -28,9 +28,10 @@ from postgres import (
 )
 
 from syncd.contract.errors import FatalError
-from syncd.runtime import embedded_folder, embedded_watch
 from syncd.runtime.embedded import EmbeddedPostgres
-from syncd.runtime.embedded_binaries import find_binaries, server_user
+from syncd.runtime.embedded import folder as embedded_folder
+from syncd.runtime.embedded import watch as embedded_watch
+from syncd.runtime.embedded.binaries import find_binaries, server_user
 
 ROOT = Path(__file__).parents[2]
 
@@ -240,7 +241,7 @@ def test_without_any_server_the_error_names_what_to_install(reachable_folder: Pa
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from pathlib import Path\n"
         "from syncd.contract.errors import FatalError\n"
-        "from syncd.runtime.embedded_binaries import find_binaries, server_user\n"
+        "from syncd.runtime.embedded.binaries import find_binaries, server_user\n"
         "try:\n"
         f"    find_binaries('local', server_user(), local_servers=Path({str(reachable_folder)!r}))\n"
         "except FatalError as error:\n"

@@ -9,7 +9,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from syncd.config import DatabaseSettings, Settings, load_settings
 from syncd.contract.errors import ConfigError
-from syncd.runtime.conninfo import parse_conninfo
+from syncd.runtime.settings.database import parse_conninfo
 
 
 def load(etc: Path, environ: dict[str, str], *, toml: str = "", env: str = "") -> Settings:

@@ -1,6 +1,6 @@
 """Ends a private PostgreSQL when the process that wanted it is gone, however it went.
 
-Runs as a process of its own beside the server: `python -I -S embedded_watch.py DATA_FOLDER SOCKET_FOLDER`.
+Runs as a process of its own beside the server: `python -I -S watch.py DATA_FOLDER SOCKET_FOLDER`.
 Its standard input is a pipe whose only writing end is held by the owner: end of file means that the owner
 closed it on purpose or died, and both are answered alike, so that the way out after a kill -9 is the one used
 every day.

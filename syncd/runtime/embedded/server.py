@@ -27,9 +27,9 @@ from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 from syncd.contract.errors import FatalError
-from syncd.runtime import embedded_folder as layout
-from syncd.runtime import embedded_watch as watch
-from syncd.runtime.embedded_binaries import (
+from syncd.runtime.embedded import folder as layout
+from syncd.runtime.embedded import watch as watch
+from syncd.runtime.embedded.binaries import (
     Binaries,
     ServerUser,
     Source,

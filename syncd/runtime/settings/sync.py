@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 
-from syncd.runtime.settings import FROZEN, Found, Layers
-from syncd.runtime.settings_text import did_you_mean
+from syncd.runtime.settings.layers import FROZEN, Found, Layers
+from syncd.runtime.settings.text import did_you_mean
 
 PREFIX = "EMAG_SYNC_"
 LEASE_SECONDS_ADVISED = 30

@@ -20,8 +20,8 @@ from psycopg import Error, pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
-from syncd.runtime.settings import FROZEN, HIDDEN, Found, Layers
-from syncd.runtime.sync_settings import Whole, whole
+from syncd.runtime.settings.layers import FROZEN, HIDDEN, Found, Layers
+from syncd.runtime.settings.sync import Whole, whole
 
 URL_EXPECTED = "postgresql://user:password@host:port/database"
 PARTS = {"DB_HOST": "host", "DB_PORT": "port", "DB_USER": "user", "DB_PASS": "password", "DB_NAME": "dbname"}

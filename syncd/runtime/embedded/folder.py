@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from syncd.contract.errors import FatalError
-from syncd.runtime.embedded_binaries import ServerUser, own_name
+from syncd.runtime.embedded.binaries import ServerUser, own_name
 
 LOCK = "embedded.lock"
 PORT = 5432  # names the socket's file; there is no TCP

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from syncd.contract.errors import ConfigError
-from syncd.runtime.settings_text import did_you_mean, parse_env, parse_toml, shown, toml_name
+from syncd.runtime.settings.text import did_you_mean, parse_env, parse_toml, shown, toml_name
 
 SYSTEM_DIRECTORY = Path("/etc/syncd")
 FROZEN = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)

@@ -1,0 +1,1 @@
+"""Mutants: copies of the package with one guarantee taken out."""

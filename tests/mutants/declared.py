@@ -1,0 +1,169 @@
+"""The mutants, and the tests that must catch them."""
+
+from __future__ import annotations
+
+from mutants.mutant import Mutant, Replacement
+
+FENCE = "tests/integration/test_fence.py"
+CLAIMS = "tests/integration/test_claims.py"
+LEASE = "tests/integration/test_lease.py"
+COUNT = "tests/acceptance/test_count.py"
+
+_CHECK_INSIDE = """\
+        async with connection.transaction():
+            cursor = await connection.execute(
+                LOCK, {"stream_id": claim.stream_id, "fence": claim.fence, "run_id": claim.run_id}
+            )
+            if await cursor.fetchone() is None:
+                raise lost(claim, doing)
+            yield
+"""
+_CHECK_BEFORE = """\
+        cursor = await connection.execute(
+            LOCK, {"stream_id": claim.stream_id, "fence": claim.fence, "run_id": claim.run_id}
+        )
+        if await cursor.fetchone() is None:
+            raise lost(claim, doing)
+        async with connection.transaction():
+            yield
+"""
+
+REQUIRED = (
+    Mutant(
+        "the fence is checked in another transaction",
+        (
+            Replacement("syncd/ledger/fence.py", _CHECK_INSIDE, _CHECK_BEFORE),
+            Replacement(
+                "syncd/warehouse/pages.py",
+                "WITH held AS MATERIALIZED ({fence.LOCK.strip()}),",
+                "WITH held AS MATERIALIZED (SELECT 1),",
+            ),
+            Replacement(
+                "syncd/warehouse/pages.py",
+                "                return await self._book(await connection.execute(_BOOK, parameters), doing)\n",
+                "                async with fence.fenced(connection, self._claim, doing):\n"
+                "                    pass\n"
+                "                return await self._book(await connection.execute(_BOOK, parameters), doing)\n",
+            ),
+        ),
+        (f"{FENCE}::test_a_takeover_waits_for_a_page_that_is_being_written",),
+    ),
+    Mutant(
+        "the fence is read without the row lock",
+        (Replacement("syncd/ledger/fence.py", "clock_timestamp()\n   FOR KEY SHARE\n", "clock_timestamp()\n"),),
+        (f"{FENCE}::test_a_takeover_waits_for_a_page_that_is_being_written",),
+    ),
+    Mutant(
+        "a claim does not lock the lease",
+        (Replacement("syncd/ledger/claims.py", "   FOR UPDATE OF l\n", ""),),
+        (f"{FENCE}::test_a_takeover_waits_for_a_page_that_is_being_written",),
+    ),
+    Mutant(
+        "complete without count",
+        (Replacement("syncd/policy/completeness.py", "if found != count_at_end:", "if False:"),),
+        (f"{COUNT}::test_a_count_that_the_pages_do_not_bear_out_is_never_complete",),
+    ),
+)
+
+FURTHER = (
+    Mutant(
+        "the checkpoint is written outside the page's transaction",
+        (
+            Replacement(
+                "syncd/warehouse/pages.py",
+                "        async with fence.fenced(connection, self._claim, doing):\n",
+                "        with translated(doing):\n"
+                "            moved = 'UPDATE sweep SET checkpoint_page = %(last_page)s WHERE sweep_id = %(sweep_id)s'\n"
+                "            await connection.execute(moved, parameters)\n"
+                "        async with fence.fenced(connection, self._claim, doing):\n",
+            ),
+        ),
+        (f"{FENCE}::test_a_page_whose_commit_never_arrived_is_applied_at_the_second_try",),
+    ),
+    Mutant(
+        "a page that is in the manifest is applied again",
+        (
+            Replacement(
+                "syncd/warehouse/pages.py",
+                "AND ((SELECT count(*) FROM manifest) > 0 OR %(unlisted)s) AS fresh",
+                "AND (true OR (SELECT count(*) FROM manifest) > 0 OR %(unlisted)s) AS fresh",
+            ),
+        ),
+        (f"{FENCE}::test_a_page_whose_commit_was_not_heard_of_is_applied_once",),
+    ),
+    Mutant(
+        "a release does not name its fence",
+        (
+            Replacement(
+                "syncd/ledger/claims.py",
+                '"SELECT 1 FROM lease WHERE stream_id = %s AND fence = %s AND run_id = %s FOR UPDATE",\n'
+                "            [claim.stream_id, claim.fence, claim.run_id],",
+                '"SELECT 1 FROM lease WHERE stream_id = %s FOR UPDATE",\n            [claim.stream_id],',
+            ),
+        ),
+        (f"{FENCE}::test_a_stale_fence_releases_nothing",),
+    ),
+    Mutant(
+        "a lapsed lease is renewed",
+        (
+            Replacement(
+                "syncd/ledger/claims.py",
+                "\n                       AND expires_at > clock_timestamp()\n                    RETURNING run_id),",
+                "\n                    RETURNING run_id),",
+            ),
+        ),
+        (f"{LEASE}::test_a_lapsed_lease_is_not_renewed",),
+    ),
+    Mutant(
+        "a lapsed lease still writes",
+        (
+            Replacement(
+                "syncd/ledger/fence.py",
+                " AND expires_at > clock_timestamp()\n   FOR KEY SHARE",
+                "\n   FOR KEY SHARE",
+            ),
+        ),
+        (f"{FENCE}::test_a_lapsed_lease_stores_no_page_though_nobody_has_taken_it",),
+    ),
+    Mutant(
+        "everybody is dead",
+        (Replacement("syncd/app.py", "        proven_dead=proven_dead,", "        proven_dead=lambda owner: True,"),),
+        ("tests/acceptance/test_kill.py::test_of_two_runs_at_once_one_works_and_the_other_names_it",),
+    ),
+    Mutant(
+        "the fence does not grow",
+        (Replacement("syncd/ledger/claims.py", 'fence = row["fence"] + 1', 'fence = row["fence"] + 0'),),
+        (f"{CLAIMS}::test_the_fence_grows_with_every_claim_and_never_repeats",),
+    ),
+    Mutant(
+        "the previous run is left open",
+        (
+            Replacement(
+                "syncd/ledger/claims.py",
+                'if row["alive"] and not proven_dead(holder):',
+                "if not proven_dead(holder):",
+            ),
+        ),
+        (f"{CLAIMS}::test_of_twenty_racers_for_a_lapsed_lease_one_wins",),
+    ),
+    Mutant(
+        "a tombstone without a look-up",
+        (
+            Replacement(
+                "syncd/engine/verify.py",
+                "gone = [candidate.key for candidate in candidates if candidate.proven] + looked.gone",
+                "gone = [candidate.key for candidate in candidates]",
+            ),
+        ),
+        (f"{COUNT}::test_a_missing_record_whose_look_up_says_nothing_is_not_buried_yet",),
+    ),
+    Mutant(
+        "every process keeps its own API budget",
+        (
+            Replacement(
+                "syncd/ledger/budget.py", "greatest(next_at, clock_timestamp()) + make", "clock_timestamp() + make"
+            ),
+        ),
+        ("tests/acceptance/test_rate.py::test_two_accounts_of_one_login_share_its_budget",),
+    ),
+)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from program import wait_until
 
-from syncd.runtime.embedded_binaries import Source, find_binaries, server_user
+from syncd.runtime.embedded.binaries import Source, find_binaries, server_user
 
 OFFERS = "300"
 CHECKOUT = Path(__file__).parents[2]

@@ -6,7 +6,9 @@ change the catalogue, add faults and read the sandbox's log at any time.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,8 @@ async def start(cluster: EmbeddedPostgres, migrated_template: str, tmp_path: Pat
     sync side by side: each has a database of its own.
     """
     async with AsyncExitStack() as stack:
+        executor = stack.enter_context(ThreadPoolExecutor(16))  # each waits for a process
+        asyncio.get_running_loop().set_default_executor(executor)
 
         async def started(
             *, account: dict[str, str] | None = None, settings: dict[str, str] | None = None, **options: Any
@@ -39,9 +43,8 @@ async def start(cluster: EmbeddedPostgres, migrated_template: str, tmp_path: Pat
             )
             database = stack.enter_context(temporary_database(cluster, migrated_template))
             config = tmp_path / f"{sandbox.port}.toml"
-            lines = {"calls_per_second": "1000", **(account or {})}
-            config.write_text("[accounts.emag.main]\n" + "".join(f"{key} = {lines[key]}\n" for key in lines))
-            program = Program(database, sandbox.base_url, settings=settings or {}, config=config)
-            return Scene(sandbox, program)
+            scene = Scene(sandbox, Program(database, sandbox.base_url, settings=settings or {}, config=config))
+            scene.configure(account or {})
+            return scene
 
         yield started

@@ -27,6 +27,13 @@ class Scene:
         """`syncd run` to its end; the facts of its run."""
         return await asyncio.to_thread(self.program.sync, *arguments, **settings)
 
+    def configure(self, account: dict[str, str]) -> None:
+        """Write the settings file: the account's own keys, as TOML. Loopback may have more than 3 calls a second."""
+        assert self.program.config is not None
+        lines = {"calls_per_second": "1000", **account}
+        text = "".join(f"{key} = {value}\n" for key, value in lines.items())
+        self.program.config.write_text("[accounts.emag.main]\n" + text)
+
     def query(self, text: str, *parameters: object) -> list[tuple[Any, ...]]:
         """All rows of one statement."""
         with psycopg.connect(self.program.database, options="-c search_path=sync", autocommit=True) as connection:

@@ -37,8 +37,8 @@ check: $(STAMP)  ## the whole gate: format, lint, types, import contracts, shell
 bench: $(STAMP)  ## measure against named peers, side by side (ARGS='--quick' for a smoke run)
 	$(BIN)/python -m bench $(ARGS)
 
-prove: $(STAMP)  ## the long counts: kills, drifts, takeovers (PROVE_SHARE=0.1 for a tenth of each)
-	PROVE_SHARE=$(or $(PROVE_SHARE),1) $(PYTEST) -m prove -s --timeout=7200 $(ARGS)
+prove: $(STAMP)  ## the long counts: kills, drifts, mutants (each has a short one among the tests)
+	$(PYTEST) -m prove -v -s --timeout=7200 $(ARGS)
 
 clean:  ## delete the virtual environments and every cache
 	rm -rf $(VENV) .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -184,12 +184,17 @@ class Run:
         return reader.end
 
     def _span(self, sweep: Sweep) -> Span:
-        """From the checkpoint (once more) to the cap on pages."""
-        caps = self._options.caps
-        first = max(1, sweep.checkpoint)
-        left = caps.max_pages - self._pages_read
+        """From the checkpoint (once more) to the cap on pages, or to the page in which --limit is reached."""
+        caps, checkpoint = self._options.caps, sweep.checkpoint
+        last = checkpoint + caps.max_pages - self._pages_read
         cap = Outcome(Cause.CAP_PAGES, f"reached the cap of {caps.max_pages} pages a run")
-        return Span(first, sweep.checkpoint + left, cap, sweep.expected)
+        if caps.max_records is not None:
+            most = caps.max_records - self._records_stored
+            limited = checkpoint + most // sweep.page_size + 1
+            passes_limit = sweep.expected is None or most < sweep.expected - checkpoint * sweep.page_size
+            if passes_limit and limited < last:
+                last, cap = limited, _limit_reached(caps.max_records)
+        return Span(max(1, checkpoint), last, cap, sweep.expected)
 
     def _cut_at_loop(self, guard: LoopGuard, batch: list[Page]) -> str | None:
         """Drop the pages from the first looping one on; return why."""
@@ -204,11 +209,13 @@ class Run:
         """Store a batch; the outcome of the cap on records where that is reached."""
         most = self._options.caps.max_records
         for index, page in enumerate(batch):
+            if page.number == self._overlap:
+                continue  # stored by an earlier run: if it counted, a limit of one page would never pass it
             if most is not None and self._records_stored + len(page.keys) > most:
                 if index:
                     await self._put(sweep, batch[:index])
                 await self._put(sweep, [page.first(most - self._records_stored)], listed=False)
-                return Outcome(Cause.CAP_RECORDS, f"reached the limit of {most} records")
+                return _limit_reached(most)
             self._records_stored += len(page.keys)
         await self._put(sweep, batch)
         return None
@@ -241,3 +248,7 @@ class Run:
     async def _enter(self, phase: Phase, sweep: Sweep) -> None:
         await persist(lambda: enter_phase(self._postgres, self._claim, phase), self._stop)
         self._observer.entered(phase, sweep.expected)
+
+
+def _limit_reached(most: int) -> Outcome:
+    return Outcome(Cause.CAP_RECORDS, f"reached the limit of {most} records")

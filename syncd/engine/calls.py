@@ -122,7 +122,7 @@ class Calls:
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
-            result = await call()
+            result = await self._stop.unless_set(call())
         except CallError as error:
             self._recorder.call_ended(endpoint, loop.time() - started, error.reason)
             await self._note_failure(error)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from syncd.contract.runs import Outcome
 from syncd.contract.words import Cause
+
+T = TypeVar("T")
 
 
 class Halt(Exception):  # not an error: a cap, a deadline, a stop
@@ -55,3 +59,18 @@ class StopSignal:
             except TimeoutError:
                 return
             self.check()
+
+    async def unless_set(self, work: Awaitable[T]) -> T:
+        """The work's result; where the signal is set first, the work is abandoned and Halt raised."""
+        task = asyncio.ensure_future(work)
+        stopped = asyncio.create_task(self._event.wait())
+        try:
+            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                self.check()
+            return await task
+        finally:
+            stopped.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)

@@ -32,6 +32,7 @@ class Page:
     keys, documents and hashes run in parallel, one entry a distinct key of the page, in page order.
     documents are the exact bytes of each item; hashes are BLAKE2b-128 of those bytes.
     received counts the items of the answer, rejected and duplicate ones included.
+    ordinals are the 0-based places of the keys in the answer; empty where that is their order here.
     """
 
     number: int
@@ -42,6 +43,7 @@ class Page:
     size_bytes: int
     identical_duplicates: int = 0
     rejected: list[Rejected] = field(default_factory=list)
+    ordinals: Sequence[int] = ()
 
     @property
     def seen_keys(self) -> list[str]:
@@ -54,7 +56,12 @@ class Page:
         """Records without a usable key."""
         return sum(item.key is None for item in self.rejected)
 
+    def ordinal(self, index: int) -> int:
+        """Where the key of this index stood in the answer."""
+        return self.ordinals[index] if self.ordinals else index
+
     def first(self, count: int) -> Page:
         """The first records of this page only, for a run that may store no more."""
         keys, documents, hashes = self.keys[:count], list(self.documents[:count]), self.hashes[:count]
-        return Page(self.number, keys, documents, hashes, len(keys), self.size_bytes)
+        ordinals = self.ordinals[:count]
+        return Page(self.number, keys, documents, hashes, len(keys), self.size_bytes, ordinals=ordinals)

@@ -201,6 +201,7 @@ def _page(
         size_bytes=size_bytes,
         identical_duplicates=doubles,
         rejected=rejected,
+        ordinals=() if len(kept) == len(items) else list(kept.values()),
     )
 
 

@@ -16,7 +16,8 @@ FEW_REJECTED = 5
 class Batch:
     """The distinct keys of some pages, with the documents that win.
 
-    keys, hashes, documents and page_of run in parallel. rejected has (page number, record), in page order.
+    keys, hashes, documents, page_of and ordinal_of (where each stood) run in parallel. rejected has (page number,
+    record), in page order.
     """
 
     def __init__(self, pages: Sequence[Page]) -> None:
@@ -28,33 +29,39 @@ class Batch:
         self.hashes: list[bytes] = []
         self.documents: list[bytes] = []
         self.page_of: list[int] = []
+        self.ordinal_of: Sequence[int] = []
         if len(pages) == 1:
             page = pages[0]
             self.keys, self.hashes, self.documents = page.keys, page.hashes, list(page.documents)
             self.page_of = [page.number] * len(page.keys)
+            self.ordinal_of = page.ordinals or range(len(page.keys))
         else:
             self._merge()
 
     def _merge(self) -> None:
         documents = self.documents
+        ordinals: list[int] = []
+        self.ordinal_of = ordinals
         at: dict[str, int] = {}
         for page in self.pages:
-            for ordinal, key in enumerate(page.keys):
+            for index, key in enumerate(page.keys):
                 earlier = at.get(key)
                 if earlier is None:
                     at[key] = len(self.keys)
                     self.keys.append(key)
-                    self.hashes.append(page.hashes[ordinal])
-                    documents.append(page.documents[ordinal])
+                    self.hashes.append(page.hashes[index])
+                    documents.append(page.documents[index])
                     self.page_of.append(page.number)
-                elif self.hashes[earlier] == page.hashes[ordinal]:
+                    ordinals.append(page.ordinal(index))
+                elif self.hashes[earlier] == page.hashes[index]:
                     self.identical_duplicates += 1
                 else:
-                    loser = Rejected(ordinal, key, Rejection.DUPLICATE_KEY, bytes(documents[earlier]))
+                    loser = Rejected(ordinals[earlier], key, Rejection.DUPLICATE_KEY, bytes(documents[earlier]))
                     self.rejected.append((self.page_of[earlier], loser))
-                    self.hashes[earlier] = page.hashes[ordinal]
-                    documents[earlier] = page.documents[ordinal]
+                    self.hashes[earlier] = page.hashes[index]
+                    documents[earlier] = page.documents[index]
                     self.page_of[earlier] = page.number
+                    ordinals[earlier] = page.ordinal(index)
 
     @property
     def name(self) -> str:

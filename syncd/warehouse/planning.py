@@ -72,7 +72,9 @@ async def plan_batch(connection: Connection, stream_id: int, batch: Batch, ignor
             document = bytes(batch.documents[index])
             rejection = find_fault(document)
             if rejection is not None:
-                plan.rejected.append((batch.page_of[index], Rejected(index, key, rejection, document)))
+                plan.rejected.append(
+                    (batch.page_of[index], Rejected(batch.ordinal_of[index], key, rejection, document))
+                )
                 continue
             values, faults = read_fields(document)
             result.field_faults += faults

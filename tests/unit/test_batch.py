@@ -31,6 +31,17 @@ def test_a_key_on_two_pages_with_other_bytes_keeps_the_last() -> None:
     assert batch.rejected == [(1, Rejected(0, "1", Rejection.DUPLICATE_KEY, b"old"))]
 
 
+@pytest.mark.parametrize("pages_before", [0, 1])
+def test_every_record_is_known_by_its_place_on_its_own_page(pages_before: int) -> None:
+    """Also where a double or a rejected record stood before it, and in a batch of several pages."""
+    shifted = page(7, {"a": b"1", "b": b"2"})
+    shifted.ordinals = [3, 5]
+    batch = Batch([*(page(6, {"x": b"0"}) for _ in range(pages_before)), shifted])
+    assert list(batch.ordinal_of)[pages_before:] == [3, 5]
+    lost = Batch([shifted, page(8, {"c": b"4", "b": b"new"})])
+    assert lost.rejected == [(7, Rejected(5, "b", Rejection.DUPLICATE_KEY, b"2"))]
+
+
 def test_the_manifest_shows_quarantined_keys_too() -> None:
     """They exist, so they are not missing."""
     lost = [Rejected(1, "9", Rejection.NUL_ESCAPE, b"x"), Rejected(2, None, Rejection.NO_KEY, b"y")]

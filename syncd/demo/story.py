@@ -61,10 +61,9 @@ class Demo:
                     self._tell(shop)
                     if keep_running:
                         self._wait()
+                    _ignore_signals()
             except psycopg.Error as error:
                 raise FatalError(f"the demo's PostgreSQL: {str(error).strip()}") from error
-            finally:
-                _ignore_signals()
         click.echo("\nPostgreSQL and the marketplace have stopped; the data stays where it is.")
         click.echo(f"  connect to it   {self._again('--keep-running')}")
         click.echo(f"  delete it       {self._again('--remove')}")
@@ -182,6 +181,7 @@ def _shown(*arguments: str) -> str:
 @contextmanager
 def _signals_as_exceptions() -> Iterator[None]:
     def stop(number: int, _: FrameType | None) -> None:
+        _ignore_signals()
         raise Stopped(number)
 
     # SIGINT too: a shell starts background jobs with it ignored
@@ -196,6 +196,6 @@ def _signals_as_exceptions() -> Iterator[None]:
 
 
 def _ignore_signals() -> None:
-    """While everything ends, which takes seconds at most: an impatient second Ctrl-C must not cut it short."""
+    """From the first signal on: everything ends within seconds, and an impatient second one must not cut it short."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

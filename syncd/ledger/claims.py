@@ -129,6 +129,29 @@ async def claim(
     return Claim(stream, row["stream_id"], row["account_id"], open_run["run_id"], fence, lease_seconds, closed)
 
 
+async def close_dead(postgres: Postgres, stream: Stream, *, proven_dead: Callable[[Owner], bool]) -> UUID | None:
+    """End a run whose process is gone, without a successor; its id, None where there is no such run.
+
+    The fence rises: whatever is left of the old process writes nothing any more.
+    """
+    async with postgres.connection(f"close the dead run of {stream}") as connection, connection.transaction():
+        await connection.execute(f"SET LOCAL lock_timeout = '{_TAKEOVER_LOCK_TIMEOUT}'")
+        cursor = connection.cursor(row_factory=dict_row)
+        row = await (await cursor.execute(_LOCK, [stream.source, stream.account, stream.resource])).fetchone()
+        if row is None:
+            return None
+        open_run = await (await cursor.execute(_OPEN_RUN, [row["stream_id"]])).fetchone()
+        if not open_run or open_run["status"] != "running" or (row["alive"] and not proven_dead(_owner_of(row))):
+            return None
+        await _close_dead(connection, open_run["run_id"], row["alive"], _owner_of(row))
+        await connection.execute(
+            "UPDATE lease SET fence = fence + 1, run_id = NULL, expires_at = clock_timestamp() WHERE stream_id = %s",
+            [row["stream_id"]],
+        )
+        run_id: UUID = open_run["run_id"]
+    return run_id
+
+
 def _owner_of(row: dict[str, Any]) -> Owner:
     return Owner(row["owner_host"] or "", row["owner_boot"] or "", row["owner_pid"] or 0, row["owner_started"] or "")
 

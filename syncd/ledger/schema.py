@@ -17,7 +17,7 @@ from syncd.contract.errors import SchemaError
 from syncd.contract.words import Cause
 from syncd.runtime.postgres import Postgres, translated
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 OUR_TABLES = (
     "account",
     "stream",
@@ -28,6 +28,7 @@ OUR_TABLES = (
     "api_budget",
     "accumulator",
     "consent",
+    "idempotency",
     "record",
     "change",
     "quarantine",

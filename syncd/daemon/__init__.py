@@ -1,0 +1,1 @@
+"""`syncd serve`: starts syncs on a schedule and on demand, for months."""

@@ -1,0 +1,152 @@
+"""Runs that somebody asked for: queued in the ledger, taken by whichever daemon claims them first.
+
+The unique index `one_open_run` makes a thousand requests at once one run: the first inserts it, the others
+find it. A repeated request with the same Idempotency-Key gets the first one's answer, for a day.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from psycopg.rows import class_row
+
+from syncd.contract.words import Stream
+from syncd.runtime.postgres import Postgres
+
+KEY_LIFETIME = "24 hours"
+
+_ENQUEUE = """
+INSERT INTO run (stream_id, initiated_by, dry_run, wanted_pages, wanted_requests, wanted_records)
+SELECT s.stream_id, %(by)s, %(dry_run)s, %(pages)s, %(requests)s, %(records)s
+  FROM stream s JOIN account a USING (account_id)
+ WHERE a.source = %(source)s AND a.name = %(account)s AND s.resource = %(resource)s
+    ON CONFLICT (stream_id) WHERE status IN ('queued', 'running') DO NOTHING
+RETURNING run_id
+"""
+
+_LIVING = """
+SELECT r.run_id FROM run r JOIN stream s USING (stream_id) JOIN account a USING (account_id)
+ WHERE a.source = %(source)s AND a.name = %(account)s AND s.resource = %(resource)s
+   AND r.status IN ('queued', 'running')
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request asks of a run beyond the settings; None = the settings' own."""
+
+    initiated_by: str
+    dry_run: bool = False
+    max_pages: int | None = None
+    max_requests: int | None = None
+    max_records: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A run that now waits for a worker."""
+
+    run_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Living:
+    """There is one already; None where it ended between two looks."""
+
+    run_id: UUID | None
+
+
+async def enqueue(postgres: Postgres, stream: Stream, wanted: Wanted) -> Queued | Living:
+    """Queue a run of the stream, unless it has an open one."""
+    names = {"source": stream.source, "account": stream.account, "resource": stream.resource}
+    async with postgres.connection(f"queue a run of {stream}") as connection:
+        cursor = await connection.execute(
+            _ENQUEUE,
+            {
+                **names,
+                "by": wanted.initiated_by,
+                "dry_run": wanted.dry_run,
+                "pages": wanted.max_pages,
+                "requests": wanted.max_requests,
+                "records": wanted.max_records,
+            },
+        )
+        row = await cursor.fetchone()
+        if row is not None:
+            return Queued(row[0])
+        row = await (await connection.execute(_LIVING, names)).fetchone()
+        return Living(row[0] if row else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A queued run, as a worker needs to know it."""
+
+    run_id: UUID
+    source: str
+    account: str
+    resource: str
+    initiated_by: str
+    dry_run: bool
+    max_pages: int | None
+    max_requests: int | None
+    max_records: int | None
+
+    @property
+    def stream(self) -> Stream:
+        """Whose it is."""
+        return Stream(self.source, self.account, self.resource)
+
+
+async def load_waiting(postgres: Postgres) -> list[Waiting]:
+    """Every queued run, the oldest first."""
+    async with postgres.connection("look for queued runs") as connection:
+        cursor = connection.cursor(row_factory=class_row(Waiting))
+        await cursor.execute(
+            """
+            SELECT r.run_id, a.source, a.name AS account, s.resource, r.initiated_by, r.dry_run,
+                   r.wanted_pages AS max_pages, r.wanted_requests AS max_requests, r.wanted_records AS max_records
+              FROM run r JOIN stream s USING (stream_id) JOIN account a USING (account_id)
+             WHERE r.status = 'queued' ORDER BY r.queued_at
+            """
+        )
+        return await cursor.fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What an Idempotency-Key was answered before. same_body is False where it now asks something else."""
+
+    same_body: bool
+    answer: Any | None
+
+
+async def begin_idempotent(postgres: Postgres, key: str, body_hash: bytes) -> Answered | None:
+    """Take the key; None where it is new. An answer of None: the first request is still at work."""
+    async with postgres.connection("take an Idempotency-Key") as connection, connection.transaction():
+        await connection.execute(
+            f"DELETE FROM idempotency WHERE requested_at < clock_timestamp() - interval '{KEY_LIFETIME}'"
+        )
+        cursor = await connection.execute(
+            "INSERT INTO idempotency (key, body_hash) VALUES (%s, %s) ON CONFLICT DO NOTHING RETURNING key",
+            [key, body_hash],
+        )
+        if await cursor.fetchone() is not None:
+            return None
+        cursor = await connection.execute("SELECT body_hash, answer::text FROM idempotency WHERE key = %s", [key])
+        row = await cursor.fetchone()
+    if row is None:  # gone in between
+        return None
+    return Answered(bytes(row[0]) == body_hash, msgspec.json.decode(row[1]) if row[1] else None)
+
+
+async def finish_idempotent(postgres: Postgres, key: str, answer: bytes | None) -> None:
+    """Keep the answer (JSON text) for the next time; None frees the key."""
+    async with postgres.connection("keep the answer of an Idempotency-Key") as connection:
+        if answer is None:
+            await connection.execute("DELETE FROM idempotency WHERE key = %s", [key])
+        else:
+            await connection.execute("UPDATE idempotency SET answer = %s::json WHERE key = %s", [answer.decode(), key])

@@ -1,0 +1,100 @@
+"""When a stream's next run begins.
+
+    next = end of the last run + interval, jittered, moved off the round minute
+    after n failures in a row: at least backoff(n) after the end, whatever the interval
+
+Missed times are not made up for: the schedule counts from now, never from what should have been.
+The vendor asks not to call on round times (vendor document v4.4.9, section on limits).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from syncd.contract.words import Cause, Status, status_of
+
+JITTER_SHARE = 0.1
+QUIET_SECONDS = 7.0
+"""No run begins within so many seconds of a full minute."""
+
+FIRST_BACKOFF_SECONDS = 30.0
+LONGEST_BACKOFF_SECONDS = 3600.0
+
+
+def interval_with_jitter(interval_seconds: float, jitter: float) -> float:
+    """The interval, up to 10 % shorter or longer. jitter is uniform in [0, 1)."""
+    return interval_seconds * (1 - JITTER_SHARE + 2 * JITTER_SHARE * jitter)
+
+
+def failure_backoff_seconds(failures_in_a_row: int) -> float:
+    """The least pause after so many failed runs in a row; 0 after none."""
+    if failures_in_a_row <= 0:
+        return 0.0
+    return float(min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures_in_a_row - 1, 20)))
+
+
+def off_the_minute(delay_seconds: float, second_of_minute: float, jitter: float) -> float:
+    """Lengthen a delay so that it does not end near a full minute. second_of_minute is that of now."""
+    lands_at = (second_of_minute + delay_seconds) % 60
+    if QUIET_SECONDS <= lands_at <= 60 - QUIET_SECONDS:
+        return delay_seconds
+    to_quiet = (QUIET_SECONDS - lands_at) % 60
+    return delay_seconds + to_quiet + jitter * (60 - 3 * QUIET_SECONDS)
+
+
+def next_delay_seconds(interval_seconds: float, failures_in_a_row: int, second_of_minute: float, jitter: float) -> float:
+    """From the end of a run to the beginning of the next one."""
+    delay = max(interval_with_jitter(interval_seconds, jitter), failure_backoff_seconds(failures_in_a_row))
+    return off_the_minute(delay, second_of_minute, jitter)
+
+
+def is_failure(cause: Cause) -> bool:
+    """Whether a run that ended so counts for the backoff; a lost lease was not the API's fault."""
+    return status_of(cause) is Status.FAILED and cause is not Cause.LEASE_LOST
+
+
+class Start(StrEnum):
+    """Why a run begins now; also who the ledger names as its initiator where nobody asked for it."""
+
+    REQUESTED = "requested"
+    RESUMED = "resumed"
+    SCHEDULED = "scheduler"
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """One stream as the ledger and the clock show it.
+
+    open_status  of its open run; None where there is none
+    lapsed       the open run's lease has run out, or its owner is proven dead
+    due          the stream's slot has come
+    """
+
+    open_status: Status | None
+    lapsed: bool
+    paused: bool
+    enabled: bool
+    due: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What follows. start None: nothing begins. skipped: the slot passes because a run lives.
+    close: the dead run is ended without a successor, because nothing may start by itself."""
+
+    start: Start | None = None
+    skipped: bool = False
+    close: bool = False
+
+
+def decide(now: Situation) -> Decision:
+    """A queued run is somebody's wish: it starts although the schedule is disabled, but not while paused."""
+    may_start_by_itself = now.enabled and not now.paused
+    if now.open_status is Status.QUEUED:
+        return Decision(None if now.paused else Start.REQUESTED)
+    if now.open_status is Status.RUNNING:
+        if now.lapsed:
+            return Decision(Start.RESUMED) if may_start_by_itself else Decision(close=True)
+        return Decision(skipped=now.due and may_start_by_itself)
+    return Decision(Start.SCHEDULED if now.due and may_start_by_itself else None)

@@ -18,7 +18,7 @@ from syncd.runtime.embedded import EmbeddedPostgres
 from syncd.runtime.embedded import watch as embedded_watch
 
 # nothing here survives its session; WAL is needed by no one
-FAST = {"wal_level": "minimal", "max_wal_senders": "0", "autovacuum_naptime": "1h"}
+FAST = {"wal_level": "minimal", "max_wal_senders": "0", "autovacuum_naptime": "1h", "track_commit_timestamp": "on"}
 
 
 def new_folder() -> Path:

@@ -101,32 +101,31 @@ async def claim(
             await cursor.execute(_INSERT, [row["stream_id"], initiated_by])
             open_run = await cursor.fetchone()
             assert open_run is not None  # noqa: S101  # RETURNING
-        fence = row["fence"] + 1
-        await connection.execute(
-            _START,
-            {
-                "run_id": open_run["run_id"],
-                "fence": fence,
-                "timeout": caps.timeout_seconds,
-                "pages": caps.max_pages,
-                "requests": caps.max_requests,
-                "records": caps.max_records,
-            },
+        taken = Claim(
+            stream, row["stream_id"], row["account_id"], open_run["run_id"], row["fence"] + 1, lease_seconds, closed
         )
-        await connection.execute(
-            _TAKE,
-            {
-                "stream_id": row["stream_id"],
-                "run_id": open_run["run_id"],
-                "fence": fence,
-                "lease": lease_seconds,
-                "host": owner.host,
-                "boot": owner.boot,
-                "pid": owner.pid,
-                "started": owner.started,
-            },
-        )
-    return Claim(stream, row["stream_id"], row["account_id"], open_run["run_id"], fence, lease_seconds, closed)
+        await _take(connection, taken, owner, caps)
+    return taken
+
+
+async def _take(connection: Connection, claim: Claim, owner: Owner, caps: Caps) -> None:
+    """Start the claimed run and write its owner into the lease, inside the claim's transaction."""
+    parameters = {
+        "run_id": claim.run_id,
+        "stream_id": claim.stream_id,
+        "fence": claim.fence,
+        "lease": claim.lease_seconds,
+        "timeout": caps.timeout_seconds,
+        "pages": caps.max_pages,
+        "requests": caps.max_requests,
+        "records": caps.max_records,
+        "host": owner.host,
+        "boot": owner.boot,
+        "pid": owner.pid,
+        "started": owner.started,
+    }
+    await connection.execute(_START, parameters)
+    await connection.execute(_TAKE, parameters)
 
 
 async def close_dead(postgres: Postgres, stream: Stream, *, proven_dead: Callable[[Owner], bool]) -> UUID | None:

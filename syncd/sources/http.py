@@ -22,15 +22,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import re
 import zlib
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from io import BytesIO
-from math import isfinite
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
@@ -41,6 +37,7 @@ from syncd import __version__
 from syncd.contract.errors import CallError
 from syncd.contract.words import Cause, Reason
 from syncd.sources.decode import CUT, excerpt, is_refusal
+from syncd.sources.retry_after import retry_after_seconds
 
 if TYPE_CHECKING:
     from zlib import _Decompress as _Unpacker
@@ -52,9 +49,6 @@ ERROR_BODY_SECONDS = 2.0
 _UNPACK_STEP_BYTES = 256 * 1024
 _GZIP = 31  # zlib's wbits for the gzip format
 _SHORTEST_SECRET = 4  # scrubbing shorter ones would shred the message and hide nothing
-_SECONDS = re.compile(r"[0-9]{1,300}(\.[0-9]{1,300})?")
-_EPOCH_FROM_SECONDS = 1_000_000_000  # some APIs give X-RateLimit-Reset as a date
-_LONGEST_HINT_SECONDS = 86_400
 _HEADERS = {
     "Accept": "application/json",
     "Accept-Encoding": "gzip",
@@ -177,7 +171,7 @@ class HttpClient:
             message = f"{what}: HTTP {status} after {elapsed_seconds:.1f} s: {excerpt(body)}"
         reason, cause, retryable = _classify(status, body)
         error = CallError(reason, self.scrub(message), cause=cause, status=status, retryable=retryable)
-        error.retry_after_seconds = _retry_after(headers) if retryable else None
+        error.retry_after_seconds = retry_after_seconds(headers) if retryable else None
         return error
 
 
@@ -268,35 +262,6 @@ def _unpack(unpacker: _Unpacker, chunk: bytes, body: BytesIO, max_bytes: int) ->
                 return unpacker
     except zlib.error:
         raise _EncodingError("the gzip body is damaged") from None
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks us to wait: Retry-After (RFC 9110), else a hint of at most a day."""
-    now, asked = datetime.now(UTC), headers.get("Retry-After", "")
-    if (seconds := _seconds(asked)) is None and (until := _date(asked)) is not None:
-        # By the server's own clock where it tells it: ours may be off.
-        seconds = (until - (_date(headers.get("Date", "")) or now)).total_seconds()
-    if seconds is not None and seconds >= 0:
-        return seconds
-    for name in ("RateLimit-Reset", "X-RateLimit-Reset"):
-        hint = _seconds(headers.get(name, ""))
-        if hint is not None and hint > _EPOCH_FROM_SECONDS:
-            hint -= now.timestamp()
-        if hint is not None and 0 <= hint <= _LONGEST_HINT_SECONDS:
-            return hint
-    return None
-
-
-def _seconds(text: str) -> float | None:
-    return float(text) if _SECONDS.fullmatch(text.strip()) and isfinite(float(text)) else None
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def _host_of(headers: Mapping[str, str]) -> str:

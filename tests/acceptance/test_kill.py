@@ -35,13 +35,18 @@ async def until(condition: Any, what: str, seconds: float = 30.0) -> Any:
 async def running(scene: Scene, *arguments: str, **settings: str) -> AsyncIterator[subprocess.Popen[str]]:
     """`syncd run --json` beside the test; killed at the end where it still lives."""
     command = ("run", "--json", "--config", str(scene.program.config), *arguments)
-    with scene.program.started(*command, **settings) as process:
+    with scene.program.started(*command, PYTHONFAULTHANDLER="1", **settings) as process:
         yield process
 
 
 async def ended(process: subprocess.Popen[str], seconds: float = 30.0) -> tuple[int, dict[str, Any]]:
     """Its exit code, and the facts of its stream where it printed any."""
-    stdout, _ = await asyncio.to_thread(process.communicate, timeout=seconds)
+    try:
+        stdout, _ = await asyncio.to_thread(process.communicate, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # where it hangs
+        _, stderr = await asyncio.to_thread(process.communicate)
+        raise AssertionError(f"not ended within {seconds:.0f} s:\n{stderr}") from None
     return process.returncode, json.loads(stdout)["syncs"][0] if stdout else {}
 
 

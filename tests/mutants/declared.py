@@ -132,7 +132,7 @@ FURTHER = (
     ),
     Mutant(
         "the fence does not grow",
-        (Replacement("syncd/ledger/claims.py", 'fence = row["fence"] + 1', 'fence = row["fence"] + 0'),),
+        (Replacement("syncd/ledger/claims.py", 'row["fence"] + 1, lease_seconds', 'row["fence"] + 0, lease_seconds'),),
         (f"{CLAIMS}::test_the_fence_grows_with_every_claim_and_never_repeats",),
     ),
     Mutant(

@@ -38,10 +38,13 @@ RESOURCE = "offers"
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What one `syncd run` asks beyond the settings."""
+    """What one run is asked beyond the settings; None = the settings' own. dry_run: compare, write no record."""
 
     initiated_by: str
+    max_pages: int | None = None
+    max_requests: int | None = None
     max_records: int | None = None
+    dry_run: bool = False
     fresh: bool = False
     force: bool = False
 
@@ -100,7 +103,12 @@ async def sync_account(
     await accounts.pin_identity(postgres, stream, host=account.host, username=account.username)
     loop = asyncio.get_running_loop()
     claimed_at = loop.time()
-    caps = Caps(sync.max_pages, sync.max_requests, sync.timeout_hours * 3600, request.max_records)
+    caps = Caps(
+        request.max_pages or sync.max_pages,
+        request.max_requests or sync.max_requests,
+        sync.timeout_hours * 3600,
+        request.max_records,
+    )
     claim = await claims.claim(
         postgres,
         stream,
@@ -117,9 +125,26 @@ async def sync_account(
     if claim.closed_run is not None:
         report.notes.append(f"closed run {claim.closed_run}, whose process is gone; going on at its checkpoint")
     log.info("run.started", run=str(claim.run_id), stream=str(stream), pages=caps.max_pages, requests=caps.max_requests)
-    options = RunOptions(
+    holder = claims.LeaseHolder(postgres, claim, loop.time, claimed_at)
+    recorder = Recorder(claim.stream_id)
+    options = _options(account, request, caps, deadline=claimed_at + caps.timeout_seconds)
+
+    async def work() -> Outcome:
+        if request.dry_run:
+            return await _plan(postgres, account, stop, observer)
+        return await _work(postgres, account, claim, recorder, options, stop=stop, observer=observer)
+
+    report.outcome = await work_under_lease(postgres, claim, holder, recorder, stop, work)
+    report.row = await load_quietly(postgres, claim)
+    log.info("run.ended", run=str(claim.run_id), stream=str(stream), cause=report.outcome.cause)
+    return report
+
+
+def _options(account: AccountSettings, request: RunRequest, caps: Caps, *, deadline: float) -> RunOptions:
+    sync = account.sync
+    return RunOptions(
         caps=caps,
-        deadline=claimed_at + caps.timeout_seconds,
+        deadline=deadline,
         batch_size=sync.batch_size,
         concurrency=sync.concurrency,
         max_attempts=sync.max_attempts,
@@ -127,19 +152,18 @@ async def sync_account(
         fresh=request.fresh,
         ignored=account.ignore_changes,
     )
-    holder = claims.LeaseHolder(postgres, claim, loop.time, claimed_at)
-    recorder = Recorder(claim.stream_id)
-    report.outcome = await work_under_lease(
-        postgres,
-        claim,
-        holder,
-        recorder,
-        stop,
-        lambda: _work(postgres, account, claim, recorder, options, stop=stop, observer=observer),
+
+
+async def _plan(postgres: Postgres, account: AccountSettings, stop: StopSignal, observer: Observer) -> Outcome:
+    """A dry run that somebody queued: what it found is its message."""
+    report = await plan_account(postgres, account, stop, observer)
+    counts = report.counts
+    found = (
+        f"dry run: would insert {counts['inserted']}, update {counts['updated']}, bring back {counts['revived']}; "
+        f"{counts['unchanged']} unchanged, {report.would_vanish or 0} on no page"
     )
-    report.row = await load_quietly(postgres, claim)
-    log.info("run.ended", run=str(claim.run_id), stream=str(stream), cause=report.outcome.cause)
-    return report
+    message = f"{report.end.message}; {found}" if report.end.message else found
+    return Outcome(report.end.cause, message, report.end.next_attempt_seconds, keeps_sweep=True)
 
 
 async def plan_account(

@@ -78,11 +78,15 @@ class Sweep:
 
 @dataclass(slots=True)
 class Outcome:
-    """How a run ended, as the engine saw it; the counts are read from the ledger."""
+    """How a run ended, as the engine saw it; the counts are read from the ledger.
+
+    keeps_sweep: a dry run leaves the stream's sweep as it found it.
+    """
 
     cause: Cause
     message: str | None = None
     next_attempt_seconds: float | None = None
+    keeps_sweep: bool = False
 
 
 @dataclass(frozen=True, slots=True)

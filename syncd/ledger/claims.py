@@ -195,7 +195,7 @@ async def release(postgres: Postgres, claim: Claim, outcome: Outcome) -> bool:
             },
         )
         ours = cursor.rowcount == 1
-        if ours and outcome.cause in SWEEP_ENDED_BY:
+        if ours and outcome.cause in SWEEP_ENDED_BY and not outcome.keeps_sweep:
             await connection.execute(
                 "UPDATE sweep SET ended_at = clock_timestamp(), ended_by = %s"
                 " WHERE stream_id = %s AND ended_at IS NULL",

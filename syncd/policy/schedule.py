@@ -43,10 +43,13 @@ def off_the_minute(delay_seconds: float, second_of_minute: float, jitter: float)
     return delay_seconds + to_quiet + jitter * (60 - 3 * QUIET_SECONDS)
 
 
-def next_delay_seconds(interval_seconds: float, failures_in_a_row: int, second_of_minute: float, jitter: float) -> float:
+def next_delay_seconds(
+    interval_seconds: float, failures_in_a_row: int, second_of_minute: float, jitter: float
+) -> float:
     """From the end of a run to the beginning of the next one."""
     delay = max(interval_with_jitter(interval_seconds, jitter), failure_backoff_seconds(failures_in_a_row))
-    return off_the_minute(delay, second_of_minute, jitter)
+    # Intervals under a minute are for tests: there is no staying away from round minutes with them.
+    return off_the_minute(delay, second_of_minute, jitter) if delay >= 60 else delay
 
 
 def is_failure(cause: Cause) -> bool:

@@ -1,0 +1,138 @@
+"""Decides, a few times a minute and whenever it is woken, which streams begin a run.
+
+One tick: one query over all streams, one pure decision a stream (`syncd.policy.schedule.decide`), and what
+follows from it. Queued runs, dead runs and due slots are all found the same way, so a request that was
+made while nobody listened, or by another process, is served like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+
+import structlog
+
+from syncd.contract.errors import DatabaseAwayError
+from syncd.contract.words import Cause, Status, Stream
+from syncd.daemon.worker import StreamWorker
+from syncd.ledger import claims
+from syncd.ledger.situation import StreamState, load_states
+from syncd.policy.schedule import Situation, decide
+from syncd.runtime.postgres import Postgres
+from syncd.runtime.process import proven_dead
+
+log = structlog.get_logger()
+
+TICK_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class Tick:
+    """What one tick did."""
+
+    started: int = 0
+    skipped: int = 0
+    closed: int = 0
+
+
+class Scheduler:
+    """The workers of this process, and when they work."""
+
+    def __init__(self, postgres: Postgres, *, enabled: bool, startup_delay_seconds: float) -> None:
+        self._postgres = postgres
+        self.enabled = enabled
+        self._startup_delay_seconds = startup_delay_seconds
+        self.workers: dict[Stream, StreamWorker] = {}
+        self.paused: set[Stream] = set()
+        self.last_tick_ok = False
+        self._woken = asyncio.Event()
+        self._draining = False
+
+    def add(self, worker: StreamWorker) -> None:
+        """Serve one more stream."""
+        self.workers[worker.stream] = worker
+
+    def wake(self) -> None:
+        """Look at once: somebody asked for something."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Tick until drained."""
+        away = False
+        while not self._draining:
+            try:
+                await self.tick()
+            except DatabaseAwayError as error:
+                if not away:
+                    log.warning("database.went_away", error=str(error))
+                away, self.last_tick_ok = True, False
+            else:
+                if away:
+                    log.warning("database.came_back")
+                away, self.last_tick_ok = False, True
+            await self._pause()
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(TICK_SECONDS * random.uniform(0.75, 1.25)):  # noqa: S311  # no herd of daemons
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+        self._woken.clear()
+
+    async def tick(self) -> Tick:
+        """Look at every stream once."""
+        states = await load_states(self._postgres)
+        self.paused = {stream for stream, state in states.items() if state.paused}
+        done = Tick()
+        for stream, worker in self.workers.items():
+            if (state := states.get(stream)) is not None and not self._draining:
+                await self._consider(worker, state, done)
+        return done
+
+    async def _consider(self, worker: StreamWorker, state: StreamState, done: Tick) -> None:
+        if worker.is_running:
+            return
+        if worker.due_at is None and worker.account.sync.interval_seconds > 0:
+            self._first_slot(worker, state)
+        open_run = state.open_run
+        situation = Situation(
+            open_status=open_run.status if open_run else None,
+            lapsed=open_run is not None
+            and open_run.status is Status.RUNNING
+            and (not open_run.alive or proven_dead(open_run.owner)),
+            paused=state.paused,
+            enabled=self.enabled,
+            due=worker.is_due,
+        )
+        decision = decide(situation)
+        if decision.close:
+            closed = await claims.close_dead(self._postgres, worker.stream, proven_dead=proven_dead)
+            if closed is not None:
+                done.closed += 1
+                log.warning("run.closed", run=str(closed), stream=str(worker.stream), cause=Cause.LEASE_LOST)
+        elif decision.skipped and open_run is not None:
+            done.skipped += 1
+            log.warning("slot.skipped", stream=str(worker.stream), run=str(open_run.run_id))
+            worker.schedule_in(worker.next_delay_seconds())
+        elif decision.start is not None:
+            done.started += 1
+            worker.start(decision.start, open_run)
+        elif worker.is_due:  # disabled or paused: the slot passes
+            worker.schedule_in(worker.next_delay_seconds())
+
+    def _first_slot(self, worker: StreamWorker, state: StreamState) -> None:
+        """After a start: the slot that the ledger has booked, but not before the start-up delay."""
+        worker.failures = state.failures
+        booked = state.next_in_seconds or 0.0
+        spread = random.uniform(0, min(10.0, self._startup_delay_seconds / 3))  # noqa: S311  # jitter
+        worker.schedule_in(max(self._startup_delay_seconds + spread, booked))
+
+    async def drain(self, message: str) -> None:
+        """Start nothing more; end what runs at its next page, and wait for it."""
+        self._draining = True
+        self.wake()
+        for worker in self.workers.values():
+            worker.stop(Cause.SHUTDOWN, message)
+        await asyncio.gather(*(worker.wait() for worker in self.workers.values()))

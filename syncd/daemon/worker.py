@@ -1,0 +1,126 @@
+"""The runs of one stream in this process: at most one at a time, started by the scheduler."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import structlog
+
+from syncd.app import RunReport, RunRequest, stream_of, sync_account
+from syncd.config import AccountSettings
+from syncd.contract.errors import SyncError
+from syncd.contract.runs import Busy, Outcome, Paused
+from syncd.contract.words import Cause
+from syncd.daemon.view import StreamView
+from syncd.engine.stop import StopSignal
+from syncd.ledger.situation import OpenRun, book_next
+from syncd.policy.schedule import Start, is_failure, next_delay_seconds
+from syncd.runtime.postgres import Postgres
+
+log = structlog.get_logger()
+
+
+class StreamWorker:
+    """One stream: its settings, its view, its slot, its running task."""
+
+    def __init__(self, postgres: Postgres, account: AccountSettings, changed: Callable[[], None]) -> None:
+        self._postgres = postgres
+        self.account = account
+        self.stream = stream_of(account)
+        self.view = StreamView(self.stream, changed)
+        self.failures = 0
+        self.due_at: float | None = None
+        """When its next run is due, in the event loop's seconds; None where it has no schedule."""
+        self._task: asyncio.Task[None] | None = None
+        self._stop = StopSignal()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run of this stream lives in this process."""
+        return self._task is not None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether its slot has come."""
+        return self.due_at is not None and asyncio.get_running_loop().time() >= self.due_at
+
+    def schedule_in(self, seconds: float) -> None:
+        """Set the next slot; none where the stream has no interval."""
+        scheduled = self.account.sync.interval_seconds > 0
+        self.due_at = asyncio.get_running_loop().time() + seconds if scheduled else None
+
+    def next_delay_seconds(self) -> float:
+        """From now to the next slot."""
+        return next_delay_seconds(
+            self.account.sync.interval_seconds,
+            self.failures,
+            datetime.now(UTC).timestamp() % 60,
+            random.random(),  # noqa: S311  # jitter
+        )
+
+    def start(self, why: Start, queued: OpenRun | None) -> None:
+        """Begin a run; the scheduler has looked that none lives."""
+        request = RunRequest(str(Start.SCHEDULED))
+        if why is Start.REQUESTED and queued is not None:
+            request = RunRequest(
+                queued.initiated_by,
+                max_pages=queued.wanted_pages,
+                max_requests=queued.wanted_requests,
+                max_records=queued.wanted_records,
+                dry_run=queued.dry_run,
+            )
+        self._stop = StopSignal()
+        self.view.max_requests = request.max_requests or self.account.sync.max_requests
+        self._task = asyncio.create_task(self._run(request), name=f"run of {self.stream}")
+
+    def stop(self, cause: Cause, message: str) -> None:
+        """Ask the run to end; pages already received are stored."""
+        self._stop.stop(cause, message)
+
+    async def wait(self) -> None:
+        """Until the run has ended."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    async def _run(self, request: RunRequest) -> None:
+        try:
+            report = await sync_account(self._postgres, self.account, request, self._stop, self.view)
+        except SyncError as error:  # before the claim: nothing was begun
+            report = RunReport(self.stream, Outcome(error.cause, str(error)))
+        except Exception:  # the supervisor: one stream's fault must not end the others
+            log.exception("run.crashed", stream=str(self.stream))
+            report = RunReport(self.stream, Outcome(Cause.INTERNAL, "a fault in syncd; the log has the traceback"))
+        try:
+            await self._book(report)
+        finally:
+            self._task = None
+            self.view.ended()
+
+    async def _book(self, report: RunReport) -> None:
+        """Set the next slot, here and in the ledger, so that a restart does not forget a backoff."""
+        self._say(report)
+        failed: bool | None = None
+        if report.outcome is not None:
+            failed = is_failure(report.outcome.cause)
+            self.failures = self.failures + 1 if failed else 0
+        seconds = self.next_delay_seconds()
+        asked = report.outcome.next_attempt_seconds if report.outcome is not None else None
+        seconds = max(seconds, asked or 0.0)
+        self.schedule_in(seconds)
+        try:
+            await book_next(self._postgres, self.stream, seconds=seconds, failed=failed)
+        except SyncError as error:
+            log.warning("schedule.not_kept", stream=str(self.stream), error=str(error))
+
+    def _say(self, report: RunReport) -> None:
+        for note in report.notes:
+            log.warning("run.took_over", stream=str(self.stream), note=note)
+        if isinstance(report.refused, Busy):
+            log.warning("slot.skipped", stream=str(self.stream), run=str(report.refused.run_id))
+        elif isinstance(report.refused, Paused):
+            log.info("stream.paused", stream=str(self.stream), by=report.refused.by, reason=report.refused.reason)
+        elif report.row is None and report.outcome is not None:
+            log.error("run.not_begun", stream=str(self.stream), error=report.outcome.message)

@@ -11,7 +11,7 @@ from itertools import takewhile
 import click
 
 from syncd.cli import EXIT_FAILED
-from syncd.cli.options import Place, initiator, json_option, on_ledger, print_json, run_facts, with_place
+from syncd.cli.options import Place, initiator, json_option, on_ledger, print_json, with_place
 from syncd.cli.summary import COLOURS, print_run
 from syncd.config import Settings
 from syncd.contract.errors import ConfigError
@@ -21,6 +21,7 @@ from syncd.contract.words import Cause, Status, Stream
 from syncd.ledger import runs as ledger
 from syncd.ledger.accounts import registered_streams
 from syncd.policy.explanation import explain as explanation
+from syncd.policy.facts import run_facts
 from syncd.runtime.postgres import Postgres
 
 DATABASE = frozenset({"database"})

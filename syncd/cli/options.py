@@ -9,7 +9,6 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Set
-from dataclasses import asdict
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
@@ -22,9 +21,7 @@ import click
 from syncd.app import open_postgres, stream_of
 from syncd.config import EVERYTHING, AccountSettings, Settings, load_settings
 from syncd.contract.errors import ConfigError
-from syncd.contract.runs import RunRow
 from syncd.ledger.schema import check_schema
-from syncd.policy.explanation import explain
 from syncd.runtime.log import configure_log
 from syncd.runtime.postgres import Postgres
 
@@ -112,23 +109,6 @@ def initiator() -> str:
     except (OSError, KeyError):  # no such user in this container
         user = str(os.getuid())
     return f"cli:{user}@{socket.gethostname()}"
-
-
-def run_facts(row: RunRow) -> dict[str, Any]:
-    """A run for machines, in the names of the HTTP API."""
-    facts = asdict(row)
-    del facts["updated"], facts["unchanged"], facts["error_message"], facts["run_id"]
-    return {
-        "sync_id": row.run_id,
-        **facts,
-        "stream": str(row.stream),
-        "triggered_by": row.initiated_by,
-        "explanation": explain(row),
-        "updated": row.updated,
-        "skipped": row.unchanged,
-        "error_message": row.error_message,
-        "progress_percent": row.progress_percent,
-    }
 
 
 def print_json(facts: object) -> None:

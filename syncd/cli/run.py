@@ -12,7 +12,7 @@ import click
 
 from syncd.app import RunReport, RunRequest, leave_at_once, open_postgres, stream_of, sync_account
 from syncd.cli.forecast import print_forecast
-from syncd.cli.options import Place, choose_accounts, initiator, json_option, print_json, run_facts, with_place
+from syncd.cli.options import Place, choose_accounts, initiator, json_option, print_json, with_place
 from syncd.cli.progress import ProgressView, progress_view
 from syncd.cli.summary import print_report
 from syncd.config import AccountSettings, Settings
@@ -22,6 +22,7 @@ from syncd.contract.words import Cause, Status, status_of
 from syncd.engine.observer import Observer
 from syncd.engine.stop import StopSignal
 from syncd.ledger.schema import check_schema
+from syncd.policy.facts import run_facts
 
 EXIT_COMPLETE, EXIT_FAILED, EXIT_PARTIAL = 0, 1, 3
 EXIT_LEASE_LOST, EXIT_BUSY, EXIT_CONFIG, EXIT_SIGINT = 70, 75, 78, 130

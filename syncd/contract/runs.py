@@ -132,6 +132,7 @@ class RunRow:
     lease_seconds_left: float | None = None
     consent_keys: int | None = None
     consent_approved: bool | None = None
+    dry_run: bool = False
 
     @property
     def progress_percent(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -23,11 +24,26 @@ SELECT r.run_id, a.source, a.name AS account, s.resource, r.status, r.cause, r.p
        r.updated, r.unchanged, r.revived, r.tombstoned, r.quarantined, r.duplicates, r.field_faults, r.error_message,
        CASE WHEN l.run_id = r.run_id THEN extract(epoch FROM l.expires_at - clock_timestamp())::float8 END
            AS lease_seconds_left,
-       cardinality(c.keys) AS consent_keys, c.approved_at IS NOT NULL AS consent_approved
+       cardinality(c.keys) AS consent_keys, c.approved_at IS NOT NULL AS consent_approved, r.dry_run
   FROM run r JOIN stream s USING (stream_id) JOIN account a USING (account_id)
   LEFT JOIN sweep w ON w.sweep_id = r.sweep_id
   LEFT JOIN lease l ON l.stream_id = r.stream_id
   LEFT JOIN consent c ON c.run_id = r.run_id
+"""
+
+
+_CURRENT = """
+WHERE r.run_id IN (
+      SELECT run_id FROM run WHERE status IN ('queued', 'running')
+      UNION ALL
+      SELECT n.run_id FROM stream t CROSS JOIN LATERAL (
+             SELECT run_id FROM run WHERE stream_id = t.stream_id AND completed_at IS NOT NULL AND NOT dry_run
+              ORDER BY queued_at DESC LIMIT 1) n
+      UNION ALL
+      SELECT n.run_id FROM stream t CROSS JOIN LATERAL (
+             SELECT run_id FROM run WHERE stream_id = t.stream_id AND status = 'complete' AND NOT dry_run
+              ORDER BY queued_at DESC LIMIT 1) n)
+ORDER BY r.queued_at
 """
 
 
@@ -56,6 +72,40 @@ async def load_runs(postgres: Postgres, *, stream: Stream | None = None, limit: 
         return await _load(postgres, "ORDER BY r.queued_at DESC LIMIT %s", [limit])
     where = "WHERE a.source = %s AND a.name = %s AND s.resource = %s ORDER BY r.queued_at DESC LIMIT %s"
     return await _load(postgres, where, [stream.source, stream.account, stream.resource, limit])
+
+
+async def load_history(
+    postgres: Postgres,
+    *,
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+    stream: Stream | None = None,
+    status: Status | None = None,
+) -> list[RunRow]:
+    """The newest runs first, older than `before` (queued_at and id of the last one seen): for paging."""
+    conditions: list[str] = []
+    parameters: list[object] = []
+    if before is not None:
+        conditions.append("(r.queued_at, r.run_id) < (%s, %s)")
+        parameters += before
+    if stream is not None:
+        conditions.append("a.source = %s AND a.name = %s AND s.resource = %s")
+        parameters += [stream.source, stream.account, stream.resource]
+    if status is not None:
+        conditions.append("r.status = %s")
+        parameters.append(status)
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    return await _load(postgres, f"{where} ORDER BY r.queued_at DESC, r.run_id DESC LIMIT %s", [*parameters, limit])
+
+
+async def load_open_runs(postgres: Postgres) -> list[RunRow]:
+    """Every queued and running run, the oldest first."""
+    return await _load(postgres, "WHERE r.status IN ('queued', 'running') ORDER BY r.queued_at, r.run_id", [])
+
+
+async def load_current_runs(postgres: Postgres) -> list[RunRow]:
+    """Of each stream: its open run, the last one that ended, the last complete one. Plans count as open only."""
+    return await _load(postgres, _CURRENT, [])
 
 
 async def find_runs(postgres: Postgres, prefix: str, *, limit: int = 5) -> list[RunRow]:

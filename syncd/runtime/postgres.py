@@ -135,6 +135,10 @@ class Postgres:
                 self._with_options(WRITER_LIMITS if writer else {}), autocommit=True, prepare_threshold=2
             )
 
+    def pool_stats(self) -> dict[str, int]:
+        """How the pool stands: pool_size, pool_available, requests_waiting and psycopg_pool's other counts."""
+        return self._pool.get_stats()
+
     def connect_sync(self) -> psycopg.Connection[TupleRow]:
         """A blocking connection, for migrations."""
         with translated("connect"):

@@ -1,0 +1,70 @@
+"""Who may call: the Host allow-list and the bearer tokens.
+
+A page in somebody's browser can reach loopback through a name of its own (DNS rebinding); it cannot choose
+the Host header, so a name that is not on the list is refused.
+"""
+
+from __future__ import annotations
+
+import hmac
+from enum import Enum
+from hashlib import sha256
+
+from aiohttp import web
+from pydantic import SecretStr
+
+from syncd.control.problem import Problem
+from syncd.control.service import Access
+
+TOKEN_SETTING = "EMAG_SYNC_CONTROL_TOKEN"  # noqa: S105  # the name of the setting
+HOSTS_SETTING = "EMAG_SYNC_ALLOWED_HOSTS"
+
+
+class Need(Enum):
+    """What a route asks of its caller."""
+
+    NOTHING = "probes and metrics: open wherever we are bound"
+    READ = "open on loopback, else the token"
+    CHANGE = "always the token"
+
+
+def check_host(request: web.BaseRequest, access: Access) -> None:
+    """Raise 421 unless the one Host header names us."""
+    hosts = request.headers.getall("Host", [])
+    if len(hosts) != 1 or _without_port(hosts[0]) not in access.allowed_hosts:
+        raise Problem(421, f"this host name is not served here; {HOSTS_SETTING} lists those that are", close=True)
+
+
+def _without_port(host: str) -> str:
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdecimal() and ":" not in name else host
+
+
+def check_token(request: web.BaseRequest, access: Access, need: Need) -> None:
+    """Raise 401 or 403 unless the caller may do this."""
+    if need is Need.NOTHING or (need is Need.READ and access.loopback):
+        return
+    if access.token is None and access.previous_token is None:
+        raise Problem(403, f"no token is configured, so this is refused to everybody: set {TOKEN_SETTING}", close=True)
+    if not has_token(request, access):
+        given = "Authorization" in request.headers
+        challenge = 'Bearer realm="syncd"' + (', error="invalid_token"' if given else "")
+        detail = "the bearer token is not right" if given else "this needs the header Authorization: Bearer TOKEN"
+        raise Problem(401, detail, headers={"WWW-Authenticate": challenge}, close=True)
+
+
+def has_token(request: web.BaseRequest, access: Access) -> bool:
+    """Whether the caller sent a valid token. Takes as long for a wrong one as for a right one."""
+    headers = request.headers.getall("Authorization", [])
+    scheme, _, given = (headers[0] if len(headers) == 1 else "").partition(" ")
+    digest = sha256(given.strip().encode("utf-8", "surrogateescape")).digest()
+    matches = [hmac.compare_digest(digest, _digest(token)) for token in (access.token, access.previous_token)]
+    known = [token is not None for token in (access.token, access.previous_token)]
+    return scheme.lower() == "bearer" and any(match and there for match, there in zip(matches, known, strict=True))
+
+
+def _digest(token: SecretStr | None) -> bytes:
+    return sha256(token.get_secret_value().encode() if token is not None else b"").digest()

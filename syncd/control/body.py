@@ -1,0 +1,175 @@
+"""What a request says, read within a deadline and a size, and judged strictly: all faults at once, by name."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from aiohttp.http import HttpVersion11
+
+from syncd.contract.text import escape
+from syncd.contract.words import Stream
+from syncd.control.problem import Problem, invalid
+
+MOST_BODY_BYTES = 64 * 1024
+INT32 = 2**31 - 1
+REASON_CHARACTERS = 500
+
+Reader = Callable[[object], Any]
+"""Turns a JSON value into ours; ValueError says what was expected."""
+
+
+async def read_body(request: web.BaseRequest, *, deadline_seconds: float) -> bytes:
+    """The body's bytes, b'' where there is none. Raises 408, 413 or 415; the connection then ends."""
+    if (request.content_length or 0) > MOST_BODY_BYTES:
+        raise _too_large()
+    if not request.can_read_body:
+        return b""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Problem(415, "a body with a Content-Encoding is not read here", close=True)
+    if request.content_type != "application/json":
+        raise Problem(415, "a body must be application/json", headers={"Accept": "application/json"}, close=True)
+    chunks = bytearray()
+    try:
+        async with asyncio.timeout(deadline_seconds):
+            await _invite(request)
+            async for chunk in request.content.iter_any():
+                chunks += chunk
+                if len(chunks) > MOST_BODY_BYTES:
+                    raise _too_large()
+    except TimeoutError:
+        detail = f"the body did not arrive within {deadline_seconds:g} s"
+        raise Problem(408, detail, headers={"Connection": "close"}, close=True) from None
+    return bytes(chunks)
+
+
+async def _invite(request: web.BaseRequest) -> None:
+    """A client that sent `Expect: 100-continue` waits for our word before it sends its body."""
+    if request.version >= HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
+
+
+def _too_large() -> Problem:
+    return Problem(413, f"a body may have {MOST_BODY_BYTES} bytes at most", close=True)
+
+
+def decode_object(body: bytes) -> dict[str, Any]:
+    """The JSON object of a body; no body at all is an empty one. Raises 400."""
+    if not body.strip():
+        return {}
+    try:
+        decoded = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem(400, f"the body is not JSON: {escape(str(error))[:200]}") from None
+    if not isinstance(decoded, dict):
+        raise Problem(422, "the body must be a JSON object", errors=[{"pointer": "#", "detail": "expected an object"}])
+    return decoded
+
+
+def read_fields(given: Mapping[str, Any], readers: Mapping[str, Reader], *, required: str = "") -> dict[str, Any]:
+    """The fields that were given, as ours. Raises 422 with every unknown, missing and unusable one."""
+    errors = [
+        _fault(name, f"unknown, expected one of {', '.join(readers) or 'none'}")
+        for name in given
+        if name not in readers
+    ]
+    if required and required not in given:
+        errors.append(_fault(required, "required"))
+    read = {}
+    for name, reader in readers.items():
+        if name in given:
+            try:
+                read[name] = reader(given[name])
+            except ValueError as error:
+                errors.append(_fault(name, str(error)))
+    if errors:
+        raise invalid(errors)
+    return read
+
+
+def _fault(name: str, detail: str) -> dict[str, str]:
+    pointer = escape(name)[:100].replace("~", "~0").replace("/", "~1")
+    return {"pointer": f"#/{pointer}", "detail": detail}
+
+
+def read_query(request: web.BaseRequest, readers: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
+    """The query parameters as ours. Raises 422 with every unknown, repeated and unusable one."""
+    errors, read = [], {}
+    for name in dict.fromkeys(request.query):
+        values = request.query.getall(name)
+        try:
+            if name not in readers:
+                raise ValueError(f"unknown, expected one of {', '.join(readers)}")
+            if len(values) > 1:
+                raise ValueError("given more than once")
+            read[name] = readers[name](values[0])
+        except ValueError as error:
+            errors.append({"parameter": escape(name)[:100], "detail": str(error)})
+    if errors:
+        raise invalid(errors)
+    return read
+
+
+def whole(low: int, high: int = INT32) -> Reader:
+    """A JSON integer within bounds; neither 1.0 nor true nor "1"."""
+
+    def read(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise ValueError(f"expected a whole number from {low} to {high}")
+        return value
+
+    return read
+
+
+def whole_text(low: int, high: int) -> Callable[[str], int]:
+    """A whole number in a query."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) or not low <= int(text) <= high:
+            raise ValueError(f"expected a whole number from {low} to {high}")
+        return int(text)
+
+    return read
+
+
+def flag(value: object) -> bool:
+    """true or false, nothing that only looks like it."""
+    if not isinstance(value, bool):
+        raise ValueError("expected true or false")
+    return value
+
+
+def reason(value: object) -> str:
+    """Words for people; they go to the ledger, so no control characters."""
+    if not isinstance(value, str) or not value.strip() or len(value) > REASON_CHARACTERS or escape(value) != value:
+        raise ValueError(f"expected 1 to {REASON_CHARACTERS} printable characters")
+    return value.strip()
+
+
+def stream_among(streams: tuple[Stream, ...]) -> Reader:
+    """The name of a configured stream."""
+    known = {str(stream): stream for stream in streams}
+
+    def read(value: object) -> Stream:
+        if not isinstance(value, str) or value not in known:
+            raise ValueError(f"not a configured stream, expected one of {', '.join(known)}")
+        return known[value]
+
+    return read
+
+
+def account_among(streams: tuple[Stream, ...]) -> Reader:
+    """The name of a configured account."""
+    known = dict.fromkeys(stream.account for stream in streams)
+
+    def read(value: object) -> str:
+        if not isinstance(value, str) or value not in known:
+            raise ValueError(f"not a configured account, expected one of {', '.join(known)}")
+        return value
+
+    return read

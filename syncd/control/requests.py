@@ -1,0 +1,205 @@
+"""POST /sync: queue a run of one stream, one account, or of everything that is idle.
+
+Many may ask at the same moment. The ledger is asked once for all who came while it was busy: the first of them
+may get the run, the others learn its id. Each waits for a look that begins after it came, so that nobody is
+told of a run that had ended before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from syncd.contract.errors import SyncError
+from syncd.contract.runs import Paused
+from syncd.contract.words import Status, Stream
+from syncd.control.body import INT32, account_among, decode_object, flag, read_fields, stream_among, whole
+from syncd.control.idempotency import Idempotency
+from syncd.control.problem import RETRY_SECONDS, Problem, answer_bytes, invalid
+from syncd.control.progress import Progress
+from syncd.control.routes import Call
+from syncd.control.service import Service
+from syncd.ledger.overview import load_duration_seconds, load_pauses
+from syncd.ledger.queue import Living, Queued, Wanted, enqueue
+from syncd.runtime.postgres import Postgres
+
+log = structlog.get_logger()
+
+LEAST_REQUESTS = 4
+"""A run needs a count, a page, the empty page and a look-up (EMAG_SYNC_MAX_REQUESTS has the same bound)."""
+
+Tried = Queued | Living | Paused
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a body asks for."""
+
+    streams: tuple[Stream, ...]
+    wanted: Wanted
+
+
+def read_asked(service: Service, body: dict[str, Any], initiator: str) -> Asked:
+    """Raises 422 with every fault of the body."""
+    streams = service.streams
+    fields = read_fields(
+        body,
+        {
+            "stream": stream_among(streams),
+            "account": account_among(streams),
+            "dry_run": flag,
+            "max_pages": whole(1),
+            "max_requests": whole(LEAST_REQUESTS),
+            "limit": whole(1, INT32),
+        },
+    )
+    chosen = tuple(
+        stream
+        for stream in streams
+        if fields.get("stream", stream) == stream and fields.get("account", stream.account) == stream.account
+    )
+    if "stream" in fields and not chosen:
+        raise invalid([{"pointer": "#/account", "detail": f"is not that of stream {fields['stream']}"}])
+    return Asked(
+        chosen,
+        Wanted(
+            initiator,
+            fields.get("dry_run", False),
+            fields.get("max_pages"),
+            fields.get("max_requests"),
+            fields.get("limit"),
+        ),
+    )
+
+
+class Gate:
+    """Asks the ledger for a run, once for everybody who asks for the same stream at the same time."""
+
+    def __init__(self) -> None:
+        self._next: dict[Stream, asyncio.Future[Tried]] = {}
+        self._locks: defaultdict[Stream, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def ask(self, postgres: Postgres, stream: Stream, wanted: Wanted) -> Tried:
+        """Queued for one caller; Living or Paused for the others."""
+        joined = self._next.get(stream)
+        if joined is not None:
+            tried = await asyncio.shield(joined)
+            return Living(tried.run_id) if isinstance(tried, Queued) else tried
+        look: asyncio.Future[Tried] = asyncio.get_running_loop().create_future()
+        look.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._next[stream] = look
+        try:
+            async with self._locks[stream]:
+                del self._next[stream]  # whoever comes from now on waits for the next look
+                look.set_result(await _try(postgres, stream, wanted))
+        except BaseException as error:
+            if self._next.get(stream) is look:
+                del self._next[stream]
+            # the others hear of an error as their own, but a cancellation of this caller is not theirs
+            look.set_exception(error if isinstance(error, SyncError) else Problem(503, "asked in vain; ask again"))
+            raise
+        return look.result()
+
+
+async def _try(postgres: Postgres, stream: Stream, wanted: Wanted) -> Tried:
+    pause = (await load_pauses(postgres)).get(stream)
+    if pause is not None:
+        return pause
+    tried = await enqueue(postgres, stream, wanted)
+    if tried == Living(None):  # it ended between two looks
+        tried = await enqueue(postgres, stream, wanted)
+    return tried
+
+
+class Requests:
+    """Answers POST /sync."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._gate = Gate()
+        self._idempotency = Idempotency()
+        self._progress = progress
+
+    async def sync(self, call: Call) -> web.StreamResponse:
+        """202 with the new runs, or the 409 of those that live."""
+        body = decode_object(call.body)
+        asked = read_asked(call.service, body, call.initiator)
+
+        async def start() -> bytes:
+            return await self._start(call.service, asked)
+
+        kept = await self._idempotency.once(call.request, call.service.postgres, body, start)
+        headers = {"Location": kept.location, "Retry-After": str(RETRY_SECONDS)}
+        return answer_bytes(kept.body, status=202, headers=headers)
+
+    async def _start(self, service: Service, asked: Asked) -> bytes:
+        tried = await asyncio.gather(
+            *(self._gate.ask(service.postgres, stream, asked.wanted) for stream in asked.streams)
+        )
+        by_stream = dict(zip(asked.streams, tried, strict=True))
+        queued = {stream: one.run_id for stream, one in by_stream.items() if isinstance(one, Queued)}
+        if not queued:
+            raise _none_could_start(by_stream)
+        service.wake()
+        self._progress.forget()
+        log.info("sync.requested", by=asked.wanted.initiated_by, runs=[str(run_id) for run_id in queued.values()])
+        estimate = await load_duration_seconds(service.postgres, queued)
+        return msgspec.json.encode(_started(service, asked, by_stream, queued, estimate))
+
+
+def _started(
+    service: Service, asked: Asked, by_stream: dict[Stream, Tried], queued: dict[Stream, UUID], estimate: float | None
+) -> dict[str, Any]:
+    first = next(iter(queued.values()))
+    left_out = [f"{stream}: {_why_not(one)}" for stream, one in by_stream.items() if not isinstance(one, Queued)]
+    message = f"{len(queued)} {'run' if len(queued) == 1 else 'runs'} queued"
+    return {
+        "success": True,
+        "status": "started" if service.ready() else "queued",
+        "message": "; ".join([message, *left_out]),
+        "sync_id": first,
+        "syncs": [
+            {"sync_id": run_id, "stream": str(stream), "status": Status.QUEUED} for stream, run_id in queued.items()
+        ],
+        "dry_run": asked.wanted.dry_run,
+        "triggered_by": asked.wanted.initiated_by,
+        "triggered_at": time_of(first),
+        "estimated_duration_seconds": estimate,
+        "check_progress": "/sync/progress",
+        "poll_url": f"/syncs/{first}",
+    }
+
+
+def time_of(run_id: UUID) -> datetime:
+    """When a run was queued, by the database's clock: its id is a UUID v7, which begins with that."""
+    return datetime.fromtimestamp((run_id.int >> 80) / 1000, UTC)
+
+
+def _why_not(tried: Tried) -> str:
+    if isinstance(tried, Paused):
+        return f"paused by {tried.by} since {tried.since:%Y-%m-%d %H:%M:%S %Z}: {tried.reason}"
+    return f"run {tried.run_id} lives" if tried.run_id is not None else "not registered, or its run just ended"
+
+
+def _none_could_start(by_stream: dict[Stream, Tried]) -> Problem:
+    living = {
+        stream: one.run_id for stream, one in by_stream.items() if isinstance(one, Living) and one.run_id is not None
+    }
+    why = "; ".join(f"{stream}: {_why_not(one)}" for stream, one in by_stream.items())
+    first = next(iter(living.values()), None)
+    members: dict[str, Any] = {"run_id": first} if first else {}
+    return Problem(
+        409,
+        f"nothing was started: {why or 'no stream is configured'}",
+        headers={"Location": f"/syncs/{first}"} if first else None,
+        syncs=[{"sync_id": run_id, "stream": str(stream)} for stream, run_id in living.items()],
+        paused=[str(stream) for stream, one in by_stream.items() if isinstance(one, Paused)],
+        **members,
+    )

@@ -1,0 +1,103 @@
+"""Cancel, approve, pause, resume, stop: who asks is kept in the ledger with what was asked."""
+
+from __future__ import annotations
+
+import structlog
+from aiohttp import web
+
+from syncd.contract.runs import RunRow
+from syncd.contract.words import Stream
+from syncd.control.body import decode_object, read_fields, reason, stream_among
+from syncd.control.problem import Problem, answer_json
+from syncd.control.progress import Progress
+from syncd.control.routes import Call, no_such_run
+from syncd.ledger import pauses
+from syncd.ledger.runs import approve, load_run, request_cancel
+
+log = structlog.get_logger()
+
+STOP_REASON = "emergency stop"
+
+
+class Steering:
+    """Answers the calls that change what runs."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    async def cancel(self, call: Call) -> web.StreamResponse:
+        """202: a queued run has ended, a running one ends at its next page."""
+        read_fields(decode_object(call.body), {})
+        run = await _load(call)
+        if not await request_cancel(call.service.postgres, run.run_id, call.initiator):
+            run = await _load(call)
+            raise Problem(409, f"the run has ended already: {run.status} ({run.cause})", run_id=run.run_id)
+        call.service.cancelled(run.run_id)
+        self._changed(call, "run.cancel_requested", run=str(run.run_id))
+        return answer_json(
+            {
+                "success": True,
+                "sync_id": run.run_id,
+                "message": "the run was asked to end",
+                "poll_url": f"/syncs/{run.run_id}",
+            },
+            status=202,
+            headers={"Location": f"/syncs/{run.run_id}"},
+        )
+
+    async def approve(self, call: Call) -> web.StreamResponse:
+        """Consent to what the run found missing."""
+        read_fields(decode_object(call.body), {})
+        run = await _load(call)
+        keys = await approve(call.service.postgres, run.run_id, call.initiator)
+        if keys is None:
+            why = "a later sweep has settled it" if run.consent_keys is not None else "it asked for no consent"
+            raise Problem(409, f"nothing to approve: {why}", run_id=run.run_id)
+        self._changed(call, "run.approved", run=str(run.run_id), keys=keys)
+        message = f"the next complete sweep may tombstone {keys} records, those of them that are still missing"
+        return answer_json({"success": True, "sync_id": run.run_id, "approved_keys": keys, "message": message})
+
+    async def pause(self, call: Call) -> web.StreamResponse:
+        """Hold back one stream, or all."""
+        readers = {"stream": stream_among(call.service.streams), "reason": reason}
+        fields = read_fields(decode_object(call.body), readers, required="reason")
+        stream: Stream | None = fields.get("stream")
+        held = await pauses.pause(call.service.postgres, stream, by=call.initiator, reason=fields["reason"])
+        self._changed(call, "stream.paused", stream=str(stream or "all"), reason=fields["reason"])
+        return answer_json({"success": True, "paused": [str(one) for one in held], "message": f"{len(held)} paused"})
+
+    async def resume(self, call: Call) -> web.StreamResponse:
+        """Let one stream, or all, go on."""
+        fields = read_fields(decode_object(call.body), {"stream": stream_among(call.service.streams)})
+        stream: Stream | None = fields.get("stream")
+        count = await pauses.resume(call.service.postgres, stream)
+        self._changed(call, "stream.resumed", stream=str(stream or "all"))
+        left = [str(one) for one in await pauses.paused_streams(call.service.postgres)]
+        return answer_json({"success": True, "resumed": count, "paused": left, "message": f"{count} resumed"})
+
+    async def stop(self, call: Call) -> web.StreamResponse:
+        """Emergency stop: pause everything first, so that nothing new begins, then end what runs."""
+        fields = read_fields(decode_object(call.body), {"reason": reason})
+        postgres, by = call.service.postgres, call.initiator
+        held = await pauses.pause(postgres, None, by=by, reason=fields.get("reason", STOP_REASON))
+        count = await pauses.cancel_open(postgres, None, by=by)
+        for view in map(call.service.view, call.service.streams):
+            if view.in_progress and view.run_id is not None:
+                call.service.cancelled(view.run_id)
+        self._changed(call, "daemon.emergency_stop", cancelled=count)
+        message = f"{len(held)} paused, {count} runs asked to end; POST /resume lets them go on"
+        return answer_json(
+            {"success": True, "paused": [str(one) for one in held], "cancelled": count, "message": message}, status=202
+        )
+
+    def _changed(self, call: Call, event: str, **facts: object) -> None:
+        log.info(event, by=call.initiator, **facts)
+        call.service.wake()
+        self._progress.forget()
+
+
+async def _load(call: Call) -> RunRow:
+    run = await load_run(call.service.postgres, call.run_id)
+    if run is None:
+        raise no_such_run(call.run_id)
+    return run

@@ -60,7 +60,7 @@ def _too_large() -> Problem:
 
 def decode_object(body: bytes) -> dict[str, Any]:
     """The JSON object of a body; no body at all is an empty one. Raises 400."""
-    if not body.strip():
+    if not body:
         return {}
     try:
         decoded = msgspec.json.decode(body)
@@ -116,12 +116,13 @@ def read_query(request: web.BaseRequest, readers: Mapping[str, Callable[[str], A
 
 
 def whole(low: int, high: int = INT32) -> Reader:
-    """A JSON integer within bounds; neither 1.0 nor true nor "1"."""
+    """A whole JSON number within bounds (to JSON Schema 1.0 is one, too); neither true nor "1"."""
 
-    def read(value: object) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+    def read(value: Any) -> int:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not low <= value <= high or value != int(value):
             raise ValueError(f"expected a whole number from {low} to {high}")
-        return value
+        return int(value)
 
     return read
 
@@ -145,10 +146,10 @@ def flag(value: object) -> bool:
 
 
 def reason(value: object) -> str:
-    """Words for people; they go to the ledger, so no control characters."""
-    if not isinstance(value, str) or not value.strip() or len(value) > REASON_CHARACTERS or escape(value) != value:
-        raise ValueError(f"expected 1 to {REASON_CHARACTERS} printable characters")
-    return value.strip()
+    """Words for people; what terminals and the ledger cannot take is made visible."""
+    if not isinstance(value, str) or not value.strip(" ") or len(value) > REASON_CHARACTERS:
+        raise ValueError(f"expected 1 to {REASON_CHARACTERS} characters, not only blanks")
+    return escape(value).strip(" ")
 
 
 def stream_among(streams: tuple[Stream, ...]) -> Reader:

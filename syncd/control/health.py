@@ -98,6 +98,7 @@ class Health:
         postgres, schedule = self._service.postgres, self._service.schedule()
         held = await load_pauses(postgres)
         breakers = await load_breakers(postgres)
+        self._ledger.forget()  # it is asked anyway
         picture = await self._ledger.look()
         streams = self._service.streams
         scheduler = {

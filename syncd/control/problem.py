@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from aiohttp import web
@@ -34,13 +35,13 @@ class Problem(Exception):
         self.members = members
 
     def body(self, instance: str | None = None) -> bytes:
-        """The document. instance: the path that was asked for."""
+        """The document. instance: the path that was asked for, decoded."""
         document = {
             "type": "about:blank",
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
             "detail": self.detail,
-            **({"instance": instance} if instance else {}),
+            **({"instance": quote(instance)} if instance else {}),
             **self.members,
         }
         return msgspec.json.encode(document)

@@ -35,7 +35,8 @@ class Progress:
     async def snapshot(self) -> dict[str, Any]:
         """As the contract words it."""
         picture = await self._ledger.look()
-        if any(_is_outdated(self._service.view(stream), picture.of(stream)) for stream in self._service.streams):
+        views = {stream: self._service.view(stream) for stream in self._service.streams}
+        if picture.answered and any(_is_outdated(view, picture.of(stream)) for stream, view in views.items()):
             self._ledger.forget()
             picture = await self._ledger.look()
         streams = {

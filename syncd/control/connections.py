@@ -49,6 +49,8 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
+        if isinstance(exc, ConnectionError):
+            raise exc  # the peer is gone; aiohttp leaves it at that
         if status >= 500:
             log.error("control.failed", error=type(exc).__name__)
         detail = "the request could not be read" if status < 500 else "a fault in syncd; its log has more"

@@ -2,7 +2,7 @@
 
 As in draft-ietf-httpapi-idempotency-key-header-07 (October 2025). The keys are kept in the ledger for a day, so
 they hold over restarts and for every daemon on it. Answers that this process gave are remembered besides;
-requests with the same key wait for each other here, so that only another process can find a key at work.
+requests that come together share one answer, so that only another process can find a key at work.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from weakref import WeakValueDictionary
 
 import msgspec
 from aiohttp import web
 
 from syncd.contract.errors import DatabaseAwayError
 from syncd.control.problem import RETRY_SECONDS, Problem
+from syncd.control.together import Together
 from syncd.ledger.queue import begin_idempotent, finish_idempotent
 from syncd.runtime.postgres import Postgres
 
@@ -50,7 +50,7 @@ class Idempotency:
 
     def __init__(self) -> None:
         self._answers: OrderedDict[str, tuple[float, bytes, Kept]] = OrderedDict()
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._together: Together[Kept] = Together()
 
     async def once(
         self, request: web.BaseRequest, postgres: Postgres, body: object, start: Callable[[], Awaitable[bytes]]
@@ -65,9 +65,12 @@ class Idempotency:
         if len(given) != 1 or not _KEY.fullmatch(given[0]):
             raise Problem(400, f"{HEADER}: expected 1 to 200 visible ASCII characters, once")
         key, body_hash = given[0], sha256(msgspec.json.encode(body, order="sorted")).digest()
-        lock = self._locks.setdefault(key, asyncio.Lock())
-        async with lock:
+
+        async def find_or_start() -> Kept:
             return self._remembered(key, body_hash) or await self._first(postgres, key, body_hash, start)
+
+        shared = await self._together.ask((key, body_hash), find_or_start)
+        return shared.answer
 
     def _remembered(self, key: str, body_hash: bytes) -> Kept | None:
         until, its_hash, kept = self._answers.get(key, (0.0, b"", None))

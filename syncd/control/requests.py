@@ -1,14 +1,12 @@
 """POST /sync: queue a run of one stream, one account, or of everything that is idle.
 
-Many may ask at the same moment. The ledger is asked once for all who came while it was busy: the first of them
-may get the run, the others learn its id. Each waits for a look that begins after it came, so that nobody is
-told of a run that had ended before.
+Many may ask at the same moment: the ledger is asked once for all of them (see `together`); the first may get the
+run, the others learn its id.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +16,6 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from syncd.contract.errors import SyncError
 from syncd.contract.runs import Paused
 from syncd.contract.words import Status, Stream
 from syncd.control.body import INT32, account_among, decode_object, flag, read_fields, stream_among, whole
@@ -27,6 +24,7 @@ from syncd.control.problem import RETRY_SECONDS, Problem, answer_bytes, invalid
 from syncd.control.progress import Progress
 from syncd.control.routes import Call
 from syncd.control.service import Service
+from syncd.control.together import Shared, Together
 from syncd.ledger.overview import load_duration_seconds, load_pauses
 from syncd.ledger.queue import Living, Queued, Wanted, enqueue
 from syncd.runtime.postgres import Postgres
@@ -80,35 +78,6 @@ def read_asked(service: Service, body: dict[str, Any], initiator: str) -> Asked:
     )
 
 
-class Gate:
-    """Asks the ledger for a run, once for everybody who asks for the same stream at the same time."""
-
-    def __init__(self) -> None:
-        self._next: dict[Stream, asyncio.Future[Tried]] = {}
-        self._locks: defaultdict[Stream, asyncio.Lock] = defaultdict(asyncio.Lock)
-
-    async def ask(self, postgres: Postgres, stream: Stream, wanted: Wanted) -> Tried:
-        """Queued for one caller; Living or Paused for the others."""
-        joined = self._next.get(stream)
-        if joined is not None:
-            tried = await asyncio.shield(joined)
-            return Living(tried.run_id) if isinstance(tried, Queued) else tried
-        look: asyncio.Future[Tried] = asyncio.get_running_loop().create_future()
-        look.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._next[stream] = look
-        try:
-            async with self._locks[stream]:
-                del self._next[stream]  # whoever comes from now on waits for the next look
-                look.set_result(await _try(postgres, stream, wanted))
-        except BaseException as error:
-            if self._next.get(stream) is look:
-                del self._next[stream]
-            # the others hear of an error as their own, but a cancellation of this caller is not theirs
-            look.set_exception(error if isinstance(error, SyncError) else Problem(503, "asked in vain; ask again"))
-            raise
-        return look.result()
-
-
 async def _try(postgres: Postgres, stream: Stream, wanted: Wanted) -> Tried:
     pause = (await load_pauses(postgres)).get(stream)
     if pause is not None:
@@ -123,7 +92,7 @@ class Requests:
     """Answers POST /sync."""
 
     def __init__(self, progress: Progress) -> None:
-        self._gate = Gate()
+        self._looks: Together[Tried] = Together()
         self._idempotency = Idempotency()
         self._progress = progress
 
@@ -140,9 +109,7 @@ class Requests:
         return answer_bytes(kept.body, status=202, headers=headers)
 
     async def _start(self, service: Service, asked: Asked) -> bytes:
-        tried = await asyncio.gather(
-            *(self._gate.ask(service.postgres, stream, asked.wanted) for stream in asked.streams)
-        )
+        tried = await asyncio.gather(*(self._ask(service.postgres, stream, asked.wanted) for stream in asked.streams))
         by_stream = dict(zip(asked.streams, tried, strict=True))
         queued = {stream: one.run_id for stream, one in by_stream.items() if isinstance(one, Queued)}
         if not queued:
@@ -152,6 +119,17 @@ class Requests:
         log.info("sync.requested", by=asked.wanted.initiated_by, runs=[str(run_id) for run_id in queued.values()])
         estimate = await load_duration_seconds(service.postgres, queued)
         return msgspec.json.encode(_started(service, asked, by_stream, queued, estimate))
+
+    async def _ask(self, postgres: Postgres, stream: Stream, wanted: Wanted) -> Tried:
+        """Queued for one caller; Living or Paused for all who asked together with it."""
+        return seen_by_one(await self._looks.ask(stream, lambda: _try(postgres, stream, wanted)))
+
+
+def seen_by_one(shared: Shared[Tried]) -> Tried:
+    """A run that was queued belongs to one of those who asked together; to the others it lives already."""
+    if isinstance(shared.answer, Queued) and not shared.own:
+        return Living(shared.answer.run_id)
+    return shared.answer
 
 
 def _started(

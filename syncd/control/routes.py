@@ -97,20 +97,13 @@ class Router:
         """Never raises but for a lost connection."""
         try:
             return await self._answer(request)
-        except Problem as problem:
-            return problem.response(request.path)
-        except (DatabaseAwayError, SchemaError):
-            return unavailable("the ledger does not answer; see GET /health").response(request.path)
-        except SyncError as error:
-            log.error("control.failed", path=request.path, error=str(error))
-            if error.cause is Cause.DATABASE:
-                return unavailable("the ledger refused its part; the log has more").response(request.path)
-            return _internal().response(request.path)
         except ConnectionError:
             raise
-        except Exception:  # the supervisor: one request's fault must not end the daemon, nor show its inside
-            log.exception("control.failed", method=request.method, path=request.path)
-            return _internal().response(request.path)
+        except Exception as error:  # noqa: BLE001  # the supervisor: one request's fault must not end the daemon
+            problem = _problem_of(error, request)
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("the answer had begun, and no other can follow it")
+        return problem.response(request.path)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         access = self._service.access()
@@ -156,11 +149,22 @@ class Router:
         return task.result()
 
 
+def _problem_of(error: Exception, request: web.BaseRequest) -> Problem:
+    """What the caller may know of an error: nothing of our inside."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, DatabaseAwayError | SchemaError):
+        return unavailable("the ledger does not answer; see GET /health")
+    if isinstance(error, SyncError):
+        log.error("control.failed", method=request.method, path=request.path, error=str(error))
+        if error.cause is Cause.DATABASE:
+            return unavailable("the ledger refused its part; the log has more")
+    else:
+        log.error("control.failed", method=request.method, path=request.path, exc_info=error)
+    return Problem(500, "a fault in syncd; its log has more")
+
+
 def _forget(task: asyncio.Future[web.StreamResponse]) -> None:
     """Whatever a given-up answer still ends with, nobody waits for it."""
     with suppress(asyncio.CancelledError):
         task.exception()
-
-
-def _internal() -> Problem:
-    return Problem(500, "a fault in syncd; its log has more")

@@ -17,6 +17,15 @@ from syncd.contract.words import Stream
 from syncd.runtime.postgres import Postgres
 
 KEY_LIFETIME = "24 hours"
+ABANDONED_AFTER = "60 seconds"
+"""A request without an answer for so long died with its process: the next one with its key and body is the first."""
+
+_RETAKE = f"""
+   SET requested_at = clock_timestamp()
+ WHERE i.answer IS NULL AND i.body_hash = excluded.body_hash
+   AND i.requested_at < clock_timestamp() - interval '{ABANDONED_AFTER}'
+RETURNING key
+"""
 
 _ENQUEUE = """
 INSERT INTO run (stream_id, initiated_by, dry_run, wanted_pages, wanted_requests, wanted_records)
@@ -131,7 +140,7 @@ async def begin_idempotent(postgres: Postgres, key: str, body_hash: bytes) -> An
             f"DELETE FROM idempotency WHERE requested_at < clock_timestamp() - interval '{KEY_LIFETIME}'"
         )
         cursor = await connection.execute(
-            "INSERT INTO idempotency (key, body_hash) VALUES (%s, %s) ON CONFLICT DO NOTHING RETURNING key",
+            f"INSERT INTO idempotency AS i (key, body_hash) VALUES (%s, %s) ON CONFLICT (key) DO UPDATE {_RETAKE}",
             [key, body_hash],
         )
         if await cursor.fetchone() is not None:

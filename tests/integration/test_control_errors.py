@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from control import MAIN, PREVIOUS, TOKEN, Port, open_port
+from control import MAIN, PREVIOUS, TOKEN, Port, eventually, open_port
+from structlog.testing import capture_logs
 
 from syncd.control.body import MOST_BODY_BYTES
 from syncd.control.connections import Limits
 
 READS = ["/sync/progress", "/syncs", "/syncs/active", "/sync-status", "/health", "/openapi.json"]
 OPEN_EVERYWHERE = ["/livez", "/readyz", "/metrics"]
+POST = f"POST /sync HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n"
 CHANGES = ["/sync", "/pause", "/resume", "/stop", "/syncs/x/cancel", "/syncs/x/approve"]
 
 
@@ -37,22 +40,22 @@ def assert_problem(answer: tuple[int, Any, Any], status: int) -> dict[str, Any]:
     return dict(document)
 
 
-@pytest.mark.parametrize("path", CHANGES)
-async def test_a_change_needs_the_token(port: Port, path: str) -> None:
-    for wrong in ("", "Bearer", "Bearer no", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer \xe9\xff"):
+async def test_a_change_needs_the_token(port: Port) -> None:
+    wrong_ones = ("", "Bearer", "Bearer no", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer \xe9\xff")
+    for path, wrong in itertools.product(CHANGES, wrong_ones):
         headers = {"Authorization": wrong} if wrong else {}
         answer = await port.read(path, method="POST", headers=headers)
         assert_problem(answer, 401)
         assert answer[1]["WWW-Authenticate"].startswith("Bearer")
-    for token in (TOKEN, PREVIOUS):
+    for path, token in itertools.product(CHANGES, (TOKEN, PREVIOUS)):
         status, _, _ = await port.post(path, headers={"Authorization": f"Bearer {token}"})
         assert status not in (401, 403)
 
 
-@pytest.mark.parametrize("path", CHANGES)
-async def test_without_a_configured_token_a_change_is_refused_by_the_setting_s_name(port: Port, path: str) -> None:
+async def test_without_a_configured_token_a_change_is_refused_by_the_setting_s_name(port: Port) -> None:
     port.service.token = port.service.previous_token = None
-    for headers in ({}, {"Authorization": "Bearer "}, {"Authorization": f"Bearer {TOKEN}"}):
+    for path, authorization in itertools.product(CHANGES, ("", "Bearer ", f"Bearer {TOKEN}")):
+        headers = {"Authorization": authorization}
         problem = assert_problem(await port.post(path, headers=headers), 403)
         assert "EMAG_SYNC_CONTROL_TOKEN" in problem["detail"]
 
@@ -72,16 +75,16 @@ async def test_reads_are_open_on_loopback_only(port: Port) -> None:
         assert_problem(await port.read(path), 403)
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "evil.example:8000", "[::2]:1", ""])
-async def test_a_foreign_host_name_is_refused(port: Port, host: str) -> None:
-    for path in ("/health", "/livez", "/nowhere"):
+async def test_a_foreign_host_name_is_refused(port: Port) -> None:
+    foreign = ["evil.example", "127.0.0.1.evil.example", "evil.example:8000", "[::2]:1", ""]
+    for host, path in itertools.product(foreign, ("/health", "/livez", "/nowhere")):
         problem = assert_problem(await port.read(path, headers={"Host": host}), 421)
         assert "EMAG_SYNC_ALLOWED_HOSTS" in problem["detail"]
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1", "[::1]:8000", "[::1]"])
-async def test_our_own_names_are_served(port: Port, host: str) -> None:
-    assert (await port.read("/livez", headers={"Host": host}))[0] == 200
+async def test_our_own_names_are_served(port: Port) -> None:
+    for host in ["localhost", "LOCALHOST:8000", "127.0.0.1", "[::1]:8000", "[::1]"]:
+        assert (await port.read("/livez", headers={"Host": host}))[0] == 200, host
 
 
 async def test_an_unknown_path_and_a_wrong_method_are_problems(port: Port) -> None:
@@ -117,22 +120,22 @@ async def test_a_malformed_head_is_answered_with_a_problem(port: Port) -> None:
         writer.close()
 
 
-@pytest.mark.parametrize(
-    ("document", "names"),
-    [
-        ({"pages": 1, "streem": "x"}, ["#/pages", "#/streem"]),
-        ({"max_pages": 0, "max_requests": 3, "limit": -1}, ["#/max_pages", "#/max_requests", "#/limit"]),
-        ({"max_pages": True, "max_requests": 4.5, "limit": "9"}, ["#/max_pages", "#/max_requests", "#/limit"]),
-        ({"max_pages": 2**31, "dry_run": 1}, ["#/dry_run", "#/max_pages"]),
-        ({"dry_run": "true", "stream": None}, ["#/stream", "#/dry_run"]),
-        ({"stream": "emag/other/offers", "account": "other"}, ["#/stream", "#/account"]),
-        ({"stream": str(MAIN), "account": "fbe"}, ["#/account"]),
-        ({"a/b~c": 1}, ["#/a~1b~0c"]),
-    ],
-)
-async def test_every_wrong_field_is_named(port: Port, document: dict[str, Any], names: list[str]) -> None:
-    problem = assert_problem(await port.post("/sync", document), 422)
-    assert [error["pointer"] for error in problem["errors"]] == names
+WRONG_FIELDS: list[tuple[dict[str, Any], list[str]]] = [
+    ({"pages": 1, "streem": "x"}, ["#/pages", "#/streem"]),
+    ({"max_pages": 0, "max_requests": 3, "limit": -1}, ["#/max_pages", "#/max_requests", "#/limit"]),
+    ({"max_pages": True, "max_requests": 4.5, "limit": "9"}, ["#/max_pages", "#/max_requests", "#/limit"]),
+    ({"max_pages": 2**31, "dry_run": 1}, ["#/dry_run", "#/max_pages"]),
+    ({"dry_run": "true", "stream": None}, ["#/stream", "#/dry_run"]),
+    ({"stream": "emag/other/offers", "account": "other"}, ["#/stream", "#/account"]),
+    ({"stream": str(MAIN), "account": "fbe"}, ["#/account"]),
+    ({"a/b~c": 1}, ["#/a~1b~0c"]),
+]
+
+
+async def test_every_wrong_field_is_named(port: Port) -> None:
+    for document, names in WRONG_FIELDS:
+        problem = assert_problem(await port.post("/sync", document), 422)
+        assert [error["pointer"] for error in problem["errors"]] == names
 
 
 async def test_a_pause_needs_a_reason_and_keeps_it_visible(port: Port) -> None:
@@ -144,19 +147,19 @@ async def test_a_pause_needs_a_reason_and_keeps_it_visible(port: Port) -> None:
     assert {pause["reason"] for pause in facts["scheduler"]["paused_streams"]} == {r"a\x00b\u202e"}
 
 
-@pytest.mark.parametrize(
-    ("query", "names"),
-    [
-        ("limit=0&limit=5", ["limit"]),
-        ("limit=201", ["limit"]),
-        ("limit=%D9%A3", ["limit"]),
-        ("cursor=abc&status=done&stream=x", ["cursor", "status", "stream"]),
-        ("cursor=%00&lmit=1", ["cursor", "lmit"]),
-    ],
-)
-async def test_every_wrong_parameter_is_named(port: Port, query: str, names: list[str]) -> None:
-    problem = assert_problem(await port.read(f"/syncs?{query}"), 422)
-    assert [error["parameter"] for error in problem["errors"]] == names
+WRONG_QUERIES = [
+    ("limit=0&limit=5", ["limit"]),
+    ("limit=201", ["limit"]),
+    ("limit=%D9%A3", ["limit"]),
+    ("cursor=abc&status=done&stream=x", ["cursor", "status", "stream"]),
+    ("cursor=%00&lmit=1", ["cursor", "lmit"]),
+]
+
+
+async def test_every_wrong_parameter_is_named(port: Port) -> None:
+    for query, names in WRONG_QUERIES:
+        problem = assert_problem(await port.read(f"/syncs?{query}"), 422)
+        assert [error["parameter"] for error in problem["errors"]] == names
 
 
 async def test_what_is_not_json_is_refused(port: Port) -> None:
@@ -184,15 +187,38 @@ async def test_a_body_over_the_cap_is_refused_said_or_not(port: Port) -> None:
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(port: Port) -> None:
-    head = (
-        f"POST /sync HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
-        "Content-Type: application/json\r\nContent-Length: 20\r\n\r\n{"
-    )
-    reader, writer = await port.raw(head.encode())
+    reader, writer = await port.raw(POST.encode() + b"Content-Length: 20\r\n\r\n{")
     answer = await asyncio.wait_for(reader.read(), 5)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"application/problem+json" in answer
     writer.close()
+
+
+FRAMES = {
+    "a bad chunk": b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n",
+    "a chunk without an end": b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}XX\r\n0\r\n\r\n",
+    "two lengths": b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n{}",
+    "a length and chunks": b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+}
+
+
+async def test_a_body_in_a_broken_frame_is_a_bad_request(port: Port) -> None:
+    for name, frame in FRAMES.items():
+        reader, writer = await port.raw(POST.encode() + frame)
+        answer = await asyncio.wait_for(reader.read(), 5)
+        assert answer.split(b" ")[1] == b"400", name
+        assert b"application/problem+json" in answer
+        writer.close()
+
+
+async def test_a_client_that_goes_away_in_its_body_is_no_fault_of_ours(port: Port) -> None:
+    with capture_logs() as logs:
+        _, writer = await port.raw(POST.encode() + b"Content-Length: 20\r\n\r\n{")
+        await eventually(lambda: port.control.open_connections == 1)
+        writer.transport.abort()
+        await eventually(lambda: port.control.open_connections == 0)
+        assert (await port.read("/livez"))[0] == 200
+    assert logs == []
 
 
 async def test_a_client_that_waits_to_be_invited_is(port: Port) -> None:

@@ -8,6 +8,7 @@ FENCE = "tests/integration/test_fence.py"
 CLAIMS = "tests/integration/test_claims.py"
 LEASE = "tests/integration/test_lease.py"
 COUNT = "tests/acceptance/test_count.py"
+CONTROL = "tests/integration/test_control"
 
 _CHECK_INSIDE = """\
         async with connection.transaction():
@@ -29,6 +30,41 @@ _CHECK_BEFORE = """\
 """
 
 REQUIRED = (
+    Mutant(
+        "half-open connections make no room for others",
+        (Replacement("syncd/control/connections.py", "if not self._waiting:", "if self._waiting is not None:"),),
+        (f"{CONTROL}_connections.py::test_peers_that_wait_make_room_for_those_that_ask",),
+    ),
+    Mutant(
+        "the control port does not look at the host name",
+        (
+            Replacement(
+                "syncd/control/access.py", "_without_port(hosts[0]) not in access.allowed_hosts", "not hosts[0]"
+            ),
+        ),
+        (f"{CONTROL}_errors.py::test_a_foreign_host_name_is_refused",),
+    ),
+    Mutant(
+        "who joins a request for a run is told that it is theirs",
+        (Replacement("syncd/control/requests.py", "isinstance(shared.answer, Queued) and not shared.own", "False"),),
+        ("tests/unit/test_together.py::test_a_run_belongs_to_one_of_those_who_asked_together",),
+    ),
+    Mutant(
+        "a question shares an answer that was begun before it",
+        (
+            Replacement(
+                "syncd/control/together.py",
+                "                del self._next[key]  # whoever",
+                "                # whoever",
+            ),
+            Replacement(
+                "syncd/control/together.py",
+                "future.set_result(await work())",
+                "future.set_result(await work())\n                del self._next[key]",
+            ),
+        ),
+        ("tests/unit/test_together.py::test_nobody_gets_an_answer_that_was_begun_before_the_question",),
+    ),
     Mutant(
         "the fence is checked in another transaction",
         (

@@ -1,0 +1,219 @@
+"""The daemon from start to end.
+
+    configuration → PostgreSQL (waited for) → schema → streams → control port → READY
+        → scheduler and reloads → SIGTERM: drain → STOPPING → exit 0
+
+A wrong schema or configuration ends it with 78, which systemd does not restart. The watchdog hears from the
+event loop alone: a database that is away is shown, not answered with a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+
+from syncd.app import leave_at_once, open_postgres, stream_of
+from syncd.config import AccountSettings, Settings
+from syncd.contract.errors import ConfigError, DatabaseAwayError, SyncError
+from syncd.daemon.api import DaemonApi
+from syncd.daemon.scheduler import Scheduler
+from syncd.daemon.worker import StreamWorker
+from syncd.ledger import accounts
+from syncd.ledger.schema import check_schema
+from syncd.runtime.postgres import Postgres
+from syncd.runtime.systemd import Notifier, feed_watchdog
+
+log = structlog.get_logger()
+
+LONGEST_RETRY_SECONDS = 10.0
+STATUS_SECONDS = 1.0
+EXTEND_SECONDS = 60.0
+
+
+class Daemon:
+    """One process of `syncd serve`. `load` reads the configuration anew, at the start and at SIGHUP."""
+
+    def __init__(self, load: Callable[[], Settings], notifier: Notifier) -> None:
+        self._load = load
+        self.settings = load()
+        self._notifier = notifier
+        self._ended = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._stopped_by = ""
+
+    async def run(self) -> None:
+        """Serve until told to stop."""
+        self._listen_to_signals()
+        watchdog = asyncio.create_task(feed_watchdog(self._notifier))
+        try:
+            async with open_postgres(self.settings) as postgres:
+                if await self._wait_for_database(postgres):
+                    await self._serve(postgres)
+        finally:
+            self._notifier.stopping()
+            watchdog.cancel()
+
+    async def _wait_for_database(self, postgres: Postgres) -> bool:
+        """Until PostgreSQL answers with the right schema; False where we were told to stop first."""
+        delay, said = 0.5, False
+        while not self._ended.is_set():
+            try:
+                await check_schema(postgres)
+            except DatabaseAwayError as error:
+                if not said:
+                    log.warning("database.went_away", error=str(error))
+                said = True
+                self._notifier.extend_timeout(EXTEND_SECONDS)
+                self._notifier.status(f"waiting for PostgreSQL at {self.settings.database.place}")
+                await self._sleep(delay * random.uniform(0.75, 1.25))  # noqa: S311  # no herd
+                delay = min(LONGEST_RETRY_SECONDS, delay * 2)
+            else:
+                if said:
+                    log.warning("database.came_back")
+                return True
+        return False
+
+    async def _serve(self, postgres: Postgres) -> None:
+        sync = self.settings.sync
+        scheduler = Scheduler(
+            postgres,
+            enabled=not self.settings.disable_auto_sync,
+            startup_delay_seconds=sync.startup_delay_seconds,
+        )
+        api = DaemonApi(postgres, scheduler, self.settings)
+        for account in self.settings.accounts:
+            await self._add(postgres, scheduler, api, account)
+        async with api.serving(sync.control_address, sync.control_port):
+            if self.settings.disable_auto_sync:
+                log.warning("auto-sync disabled via DISABLE_AUTO_SYNC")
+            self._notifier.ready()
+            log.info("daemon.ready", streams=len(scheduler.workers))
+            async with _running(scheduler.run(), self._show(scheduler), self._reload_when_asked(postgres, scheduler, api)):
+                await self._ended.wait()
+                self._notifier.status(f"stopping: {self._stopped_by}; storing the pages already received")
+                await scheduler.drain(f"stopped by {self._stopped_by}")
+
+    async def _add(self, postgres: Postgres, scheduler: Scheduler, api: DaemonApi, account: AccountSettings) -> None:
+        """Serve an account's stream; one with a changed identity is left out, and said."""
+        stream = stream_of(account)
+        await accounts.register(postgres, stream)
+        try:
+            await accounts.pin_identity(postgres, stream, host=account.host, username=account.username)
+        except ConfigError as error:
+            log.error("account.refused", account=account.name, error=str(error))
+            return
+        scheduler.add(StreamWorker(postgres, account, api.notice_change))
+
+    async def _show(self, scheduler: Scheduler) -> None:
+        """One line for `systemctl status`."""
+        while True:
+            self._notifier.status(status_line(scheduler))
+            await asyncio.sleep(STATUS_SECONDS)
+
+    async def _reload_when_asked(self, postgres: Postgres, scheduler: Scheduler, api: DaemonApi) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            self._notifier.reloading()
+            try:
+                settings = self._load()
+            except ConfigError as error:
+                for problem in error.problems:
+                    log.error("config.refused", problem=problem)
+                log.error("config.kept", reason="the new configuration has problems; the old one stays")
+            else:
+                await self._apply(settings, postgres, scheduler, api)
+            self._notifier.ready()
+
+    async def _apply(
+        self, settings: Settings, postgres: Postgres, scheduler: Scheduler, api: DaemonApi
+    ) -> None:
+        """From the next run on. What cannot change while we run is said."""
+        old = self.settings
+        self.settings = api.settings = settings
+        scheduler.enabled = not settings.disable_auto_sync
+        for account in settings.accounts:
+            worker = scheduler.workers.get(stream_of(account))
+            if worker is not None:
+                worker.account = account
+            else:
+                try:
+                    await self._add(postgres, scheduler, api, account)
+                except SyncError as error:
+                    log.error("account.refused", account=account.name, error=str(error))
+        fixed = ("control_address", "control_port")
+        if any(getattr(old.sync, name) != getattr(settings.sync, name) for name in fixed) or (
+            old.database != settings.database
+        ):
+            log.warning("config.needs_restart", settings="control address and port, database")
+        log.info("config.reloaded", accounts=len(settings.accounts))
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def stop(number: signal.Signals) -> None:
+            if self._ended.is_set():
+                leave_at_once(128 + number)
+            self._stopped_by = number.name
+            self._ended.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
+        except TimeoutError:
+            pass
+
+
+@asynccontextmanager
+async def _running(*coroutines: object) -> AsyncIterator[None]:
+    """These beside the body; the failure of one ends the body."""
+    body = asyncio.current_task()
+    failed: list[BaseException] = []
+
+    def note(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            failed.append(error)
+            if body is not None:
+                body.cancel()
+
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]  # type: ignore[call-overload]
+    for task in tasks:
+        task.add_done_callback(note)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if failed:
+            raise failed[0] from None
+        raise
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def status_line(scheduler: Scheduler) -> str:
+    """What the streams do, the running ones first."""
+    running = [worker.view.status_line() for worker in scheduler.workers.values() if worker.is_running]
+    if running:
+        return "; ".join(running)
+    if not scheduler.enabled:
+        return "auto-sync disabled via DISABLE_AUTO_SYNC"
+    loop = asyncio.get_running_loop()
+    paused = len(scheduler.paused & set(scheduler.workers))
+    due = [worker.due_at for worker in scheduler.workers.values() if worker.due_at is not None]
+    parts = [f"{paused} paused"] if paused else []
+    if due and paused < len(scheduler.workers):
+        parts.append(f"next run in {max(0, min(due) - loop.time()):.0f}s")
+    return "idle" + (f", {', '.join(parts)}" if parts else "")
+
+

@@ -95,8 +95,9 @@ class Budget:
             )
             row = await cursor.fetchone()
             assert row is not None  # noqa: S101  # registered before the first call
-        self._in_hand = self._slots_at_once - 1
-        return Slot(max(0.0, row[0]), probe=open_row is not None)
+        probe = open_row is not None
+        self._in_hand = 0 if probe else self._slots_at_once - 1
+        return Slot(max(0.0, row[0]), probe=probe)
 
     async def push_out(self, seconds: float) -> None:
         """The server asked for a pause: nobody on this login calls before it is over."""
@@ -118,6 +119,7 @@ class Budget:
 
     async def note_failure(self) -> float | None:
         """One more failure in a row; seconds for which the breaker is now open, None while it is closed."""
+        self._in_hand = 0  # the next call asks the breaker again
         async with self._postgres.connection("count a failure") as connection:
             cursor = await connection.execute(
                 """

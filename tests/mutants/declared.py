@@ -136,7 +136,7 @@ FURTHER = (
         (f"{CLAIMS}::test_the_fence_grows_with_every_claim_and_never_repeats",),
     ),
     Mutant(
-        "the previous run is left open",
+        "a lapsed lease is not taken",
         (
             Replacement(
                 "syncd/ledger/claims.py",
@@ -144,7 +144,7 @@ FURTHER = (
                 "if not proven_dead(holder):",
             ),
         ),
-        (f"{CLAIMS}::test_of_twenty_racers_for_a_lapsed_lease_one_wins",),
+        (f"{CLAIMS}::test_a_lapsed_lease_is_taken_and_its_run_closed",),
     ),
     Mutant(
         "a tombstone without a look-up",
@@ -155,7 +155,7 @@ FURTHER = (
                 "gone = [candidate.key for candidate in candidates]",
             ),
         ),
-        (f"{COUNT}::test_a_missing_record_whose_look_up_says_nothing_is_not_buried_yet",),
+        ("tests/acceptance/test_faults.py::test_ignored_filters_prove_nothing_about_a_missing_record",),
     ),
     Mutant(
         "every process keeps its own API budget",

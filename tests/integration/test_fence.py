@@ -12,13 +12,15 @@ import psycopg
 import pytest
 from fault_proxy import FaultProxy
 from psycopg import AsyncConnection
-from streams import Stand, Writer, execute, open_stand, page_of, select, with_schema
+from streams import STREAM, Stand, Writer, execute, open_stand, page_of, select, with_schema
 
 from syncd.contract.errors import DatabaseAwayError, LeaseLostError
 from syncd.contract.records import Page, Rejected
 from syncd.contract.runs import Claim, Outcome, Sweep
 from syncd.contract.words import Cause, Phase, Rejection
 from syncd.ledger import claims, runs, sweeps
+from syncd.ledger.accounts import register
+from syncd.ledger.fence import fenced
 from syncd.policy.completeness import SweepFacts
 from syncd.runtime.process import current_owner
 from syncd.warehouse import tombstones
@@ -224,6 +226,28 @@ async def test_a_takeover_waits_for_whatever_is_being_written(stand: Stand, writ
             holder.commit()
             await takeover
         await writing
+
+
+async def test_a_writer_that_freezes_inside_a_copy_does_not_hold_the_stream_for_ever(stand: Stand) -> None:
+    """No timeout of the server applies there: the claim ends its session."""
+    first = await stand.claim()
+    connection = await stand.postgres.connect("write", writer=True)
+    columns = "stream_id, run_id, page, ordinal, reason, raw"
+
+    async def write_and_freeze() -> None:
+        async with (
+            connection,
+            fenced(connection, first, "write"),
+            connection.cursor() as cursor,
+            cursor.copy(f"COPY quarantine ({columns}) FROM STDIN") as copy,
+        ):
+            await copy.write(b"1\t")  # half a row, and then silence
+            await register(stand.postgres, STREAM)
+            assert (await stand.take_over()).closed_run == first.run_id
+
+    with pytest.raises(DatabaseAwayError):
+        await write_and_freeze()
+    assert stand.count("quarantine") == 0
 
 
 @pytest.mark.parametrize("kind", HELD_PAGES)

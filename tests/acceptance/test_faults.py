@@ -10,8 +10,7 @@ import asyncio
 import re
 from dataclasses import dataclass, field
 
-from conftest import Start
-from scene import MOST_MIB, Scene, outcome
+from tests.acceptance.scene import MOST_MIB, Scene, Start, outcome
 
 COMPLETE = (0, "complete", "end_of_data")
 INCOMPLETE = (3, "partial", "incomplete")

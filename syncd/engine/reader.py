@@ -66,6 +66,7 @@ class PageReader:
         self._read_twice: set[int] = set()
         self._after_short = False
         self._wanted = span.first
+        self._judged = span.first - 1
         self._ended = False
         self.end = Outcome(Cause.INTERNAL, "reading has not ended")
 
@@ -99,6 +100,7 @@ class PageReader:
                 number = self._wanted = batch[-1].number + 1
                 ended = self._ended = self._is_last(batch[-1])
                 yield batch
+                self._judged = number - 1  # whoever asks for more has found no loop so far
                 if ended:
                     self.end = Outcome(Cause.END_OF_DATA)
                     return
@@ -128,10 +130,10 @@ class PageReader:
         """Start calls up to the concurrency, the horizon, the cap and the memory bound; the next page always."""
         limit = self._span.last
         if self.expected_pages is None:
-            limit = min(limit, number + FEW_PAGES - 1)
+            limit = min(limit, self._judged + FEW_PAGES)
         else:
             limit = min(limit, max(self.expected_pages + 1, number))
-        if number <= self._span.first + 1:
+        if self._judged <= self._span.first:
             limit = min(limit, self._span.first + FEW_PAGES)
         if not self._calls.answered:
             limit = number

@@ -47,7 +47,7 @@ async def work_under_lease(
         asyncio.create_task(keep_books(postgres, claim, recorder, stop)),
     ]
     try:
-        outcome = await _until_lease_lost(work, stop)
+        outcome = await _until_lease_lost(work, stop, deadman)
         return await _release(postgres, claim, holder, recorder, outcome)
     finally:
         for keeper in keepers:
@@ -57,12 +57,13 @@ async def work_under_lease(
         deadman.stop()
 
 
-async def _until_lease_lost(work: Callable[[], Awaitable[Outcome]], stop: StopSignal) -> Outcome:
+async def _until_lease_lost(work: Callable[[], Awaitable[Outcome]], stop: StopSignal, deadman: DeadMan) -> Outcome:
     task = asyncio.ensure_future(work())
     lost = asyncio.create_task(stop.lease_lost.wait())
     try:
         await asyncio.wait({task, lost}, return_when=asyncio.FIRST_COMPLETED)
         if stop.lease_lost.is_set():
+            deadman.expect_end(3 * UNWIND_SECONDS)
             task.cancel()
             await asyncio.wait({task}, timeout=UNWIND_SECONDS)
             return stop.outcome or Outcome(Cause.LEASE_LOST)

@@ -132,4 +132,7 @@ class Budget:
                 {"limit": FAILURES_TO_OPEN, "cooldown": COOLDOWN_SECONDS, "account": self._account_id},
             )
             row = await cursor.fetchone()
-        return COOLDOWN_SECONDS if row and row[0] else None
+        if row is None or not row[0]:
+            return None
+        self._in_hand = 0  # they were taken while all was well
+        return COOLDOWN_SECONDS

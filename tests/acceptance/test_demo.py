@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from program import wait_until
 
 from syncd.runtime.embedded.binaries import Source, find_binaries, server_user
+from tests.program import wait_until
 
 OFFERS = "300"
 DEADLINE_SECONDS = 180.0

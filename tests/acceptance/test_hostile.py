@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import psycopg
 import pytest
-from conftest import Start
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from scene import Scene, outcome
+
+from tests.acceptance.scene import Scene, Start, outcome
 
 PASSWORD = 'canary-Pa55/w\u00f6rd"{}'
 DATABASE_PASSWORD = "canary-db-Zy9"

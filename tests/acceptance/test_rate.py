@@ -14,9 +14,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import Start
-from program import Program
-from scene import outcome
+
+from tests.acceptance.scene import Start, outcome
+from tests.program import Program
 
 TOLERANCE_SECONDS = 0.020
 

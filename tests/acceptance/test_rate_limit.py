@@ -8,9 +8,9 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from conftest import Start
-from program import wait_until
-from scene import outcome
+
+from tests.acceptance.scene import Start, outcome
+from tests.program import wait_until
 
 COMPLETE = (0, "complete", "end_of_data")
 RATE_LIMITED = (3, "partial", "rate_limited")

@@ -25,8 +25,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from postgres import temporary_database
-from streams import Stand, execute, open_stand, page_of, select
 
 from syncd.contract.errors import LeaseLostError
 from syncd.contract.runs import Busy, Claim, Outcome, Sweep
@@ -34,6 +32,8 @@ from syncd.contract.words import Cause
 from syncd.ledger import claims
 from syncd.runtime.embedded import EmbeddedPostgres
 from syncd.runtime.process import current_owner
+from tests.postgres import temporary_database
+from tests.streams import Stand, execute, open_stand, page_of, select
 
 _WIPE = "TRUNCATE lease, run, sweep, sweep_page, record, change, quarantine, accumulator CASCADE"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mutants.mutant import Mutant, Replacement
+from tests.mutants.mutant import Mutant, Replacement
 
 FENCE = "tests/integration/test_fence.py"
 CLAIMS = "tests/integration/test_claims.py"

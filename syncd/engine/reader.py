@@ -120,6 +120,8 @@ class PageReader:
             if is_full or number > self._span.last or self._is_last(batch[-1]):
                 return
             self._read_ahead(number)
+            if number not in self._tasks:  # the careful beginning: nothing is read past what is judged
+                return
             await asyncio.wait({self._tasks[number], task, stopped}, return_when=asyncio.FIRST_COMPLETED)
             more = self._take_ready(number, left)
             if not more:

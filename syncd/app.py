@@ -116,7 +116,9 @@ async def sync_account(
     report = RunReport(stream)
     if claim.closed_run is not None:
         report.notes.append(f"closed run {claim.closed_run}, whose process is gone; going on at its checkpoint")
-    log.info("run.started", run=str(claim.run_id), stream=str(stream), pages=caps.max_pages, requests=caps.max_requests)
+    log.notice(
+        "run.started", run=str(claim.run_id), stream=str(stream), pages=caps.max_pages, requests=caps.max_requests
+    )
     options = RunOptions(
         caps=caps,
         deadline=claimed_at + caps.timeout_seconds,
@@ -138,7 +140,7 @@ async def sync_account(
         lambda: _work(postgres, account, claim, recorder, options, stop=stop, observer=observer),
     )
     report.row = await load_quietly(postgres, claim)
-    log.info("run.ended", run=str(claim.run_id), stream=str(stream), cause=report.outcome.cause)
+    log.notice("run.ended", run=str(claim.run_id), stream=str(stream), cause=report.outcome.cause)
     return report
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -168,16 +170,7 @@ def measure(
     database.checkpoint()
     wal, xid = database.ask("SELECT pg_current_wal_lsn(), pg_current_xact_id()::text::bigint")
     spec = {"commands": commands, "log": str(log), "timeout_seconds": timeout_seconds}
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", str(LAUNCHER)],
-        input=json.dumps(spec),
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    facts = json.loads(done.stdout)
+    facts = _launch(spec, environment)
     if any(facts["codes"]):
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
         raise SideFailedError(f"ended with {facts['codes']}: {facts['output'][-500:]}\n{tail}")
@@ -194,3 +187,23 @@ def measure(
         calls=calls["calls"],
         output=facts["output"],
     )
+
+
+def _launch(spec: dict[str, object], environment: dict[str, str]) -> dict[str, Any]:
+    """What launch.py says about the commands. They have a session of their own and end with us."""
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", str(LAUNCHER)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+        cwd=ROOT,
+        text=True,
+        start_new_session=True,
+    ) as launcher:
+        try:
+            said, _ = launcher.communicate(json.dumps(spec))
+        except BaseException:
+            os.killpg(launcher.pid, signal.SIGKILL)
+            raise
+    facts: dict[str, Any] = json.loads(said)
+    return facts

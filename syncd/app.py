@@ -124,7 +124,9 @@ async def sync_account(
     report = RunReport(stream)
     if claim.closed_run is not None:
         report.notes.append(f"closed run {claim.closed_run}, whose process is gone; going on at its checkpoint")
-    log.info("run.started", run=str(claim.run_id), stream=str(stream), pages=caps.max_pages, requests=caps.max_requests)
+    log.notice(
+        "run.started", run=str(claim.run_id), stream=str(stream), pages=caps.max_pages, requests=caps.max_requests
+    )
     holder = claims.LeaseHolder(postgres, claim, loop.time, claimed_at)
     recorder = Recorder(claim.stream_id)
     options = _options(account, request, caps, deadline=claimed_at + caps.timeout_seconds)
@@ -136,7 +138,7 @@ async def sync_account(
 
     report.outcome = await work_under_lease(postgres, claim, holder, recorder, stop, work)
     report.row = await load_quietly(postgres, claim)
-    log.info("run.ended", run=str(claim.run_id), stream=str(stream), cause=report.outcome.cause)
+    log.notice("run.ended", run=str(claim.run_id), stream=str(stream), cause=report.outcome.cause)
     return report
 
 

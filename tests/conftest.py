@@ -13,9 +13,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from postgres import new_folder, temporary_database, temporary_postgres
 
 from syncd.runtime.embedded import EmbeddedPostgres
+from tests.postgres import new_folder, temporary_database, temporary_postgres
 
 TEMPLATE = "migrated"
 

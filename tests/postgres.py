@@ -37,7 +37,8 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_seconds: float 
 @contextmanager
 def temporary_postgres() -> Iterator[EmbeddedPostgres]:
     """A started server of its own, removed at the end in whatever state the test leaves it."""
-    server = EmbeddedPostgres(new_folder(), durable=False, settings=FAST)
+    prefer = "wheel" if os.environ.get("SYNCD_TEST_POSTGRES") == "wheel" else "local"
+    server = EmbeddedPostgres(new_folder(), durable=False, prefer=prefer, settings=FAST)
     try:
         server.start()
         yield server

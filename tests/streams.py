@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from hashlib import blake2b
 from typing import Any
 
 import psycopg
-from postgres import wait_until as wait_until_sync
+from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
 from syncd.contract.records import Page
@@ -21,6 +22,7 @@ from syncd.ledger.sweeps import open_sweep
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.process import current_owner, proven_dead
 from syncd.warehouse.pages import PageStore
+from tests.postgres import wait_until as wait_until_sync
 
 STREAM = Stream("emag", "main", "offers")
 CAPS = Caps(max_pages=100, max_requests=500, timeout_seconds=7200)
@@ -159,3 +161,39 @@ async def open_stand(conninfo: str, *, through: str | None = None) -> AsyncItera
     async with Postgres(through or conninfo, "sync") as postgres:
         await accounts.register(postgres, STREAM)
         yield Stand(conninfo, postgres)
+
+
+HELD = 42
+"""Advisory lock that statements wait for while a test holds it."""
+
+
+@contextmanager
+def held_open(stand: Stand, table: str, operation: str) -> Iterator[psycopg.Connection[Any]]:
+    """Statements with this operation on this table wait in the server until the block ends, or commits."""
+    execute(
+        stand.conninfo,
+        f"""
+        CREATE OR REPLACE FUNCTION wait_here() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM pg_advisory_xact_lock_shared({HELD}); RETURN NULL; END $$;
+        CREATE TRIGGER wait_here AFTER {operation} ON {table} FOR EACH STATEMENT EXECUTE FUNCTION wait_here();
+        """,
+    )
+    with psycopg.connect(with_schema(stand.conninfo)) as holder:
+        holder.execute("SELECT pg_advisory_xact_lock(%s)", [HELD])
+        yield holder
+
+
+async def waiting(stand: Stand, statement: str, *tasks: asyncio.Task[Any]) -> bool:
+    """Whether a session waits for a lock with such a statement; False where a task ended first."""
+    query = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND wait_event_type = 'Lock' AND query LIKE %s"
+    )
+    async with await AsyncConnection.connect(stand.conninfo, autocommit=True) as connection, asyncio.timeout(10):
+        while not any(task.done() for task in tasks):
+            cursor = await connection.execute(query, [f"%{statement}%"])
+            (count,) = await cursor.fetchone() or (0,)
+            if count:
+                return True
+            await asyncio.sleep(0.01)
+    return False

@@ -44,10 +44,10 @@ def progress_view(*, wanted: bool = True) -> Iterator[ProgressView]:
 
     columns = (
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        BarColumn(bar_width=20),
         TextColumn("{task.percentage:>3.0f}%"),
-        TextColumn("{task.fields[facts]}", markup=False),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[facts]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), refresh_per_second=5) as progress:
         yield ProgressView(progress)

@@ -116,10 +116,12 @@ def stop_on_signals(stops: list[StopSignal]) -> asyncio.Event:
     """The first signal stops gently, a second one at once. The event: it was SIGINT."""
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
+    heard: list[signal.Signals] = []
 
     def stop(number: signal.Signals) -> None:
-        if any(one.outcome is not None and one.outcome.cause is Cause.SHUTDOWN for one in stops):
+        if heard:
             leave_at_once(128 + number)
+        heard.append(number)
         if number is signal.SIGINT:
             interrupted.set()
         for one in stops:

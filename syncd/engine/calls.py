@@ -4,6 +4,9 @@
                                     ▲                        │ failure worth repeating, fewer than max_attempts
                                     └── declared wait ◀──────┘
 
+While the breaker is open all calls wait; one of them at a time is the probe. After MOST_FAILED_PROBES of them
+the API is taken to be down for good, and every call of the run fails.
+
 A wait that would end after the run's deadline is not begun: the run ends at once and says when to come back.
 """
 
@@ -23,10 +26,13 @@ from syncd.contract.words import Cause, Reason
 from syncd.engine.observer import Observer
 from syncd.engine.stop import Halt, StopSignal
 from syncd.ledger.accumulators import Recorder
-from syncd.ledger.budget import Budget
+from syncd.ledger.budget import Budget, Slot
 from syncd.ledger.runs import declare_wait
 from syncd.policy.backoff import DECLARED_ABOVE_SECONDS, backoff_seconds
 from syncd.runtime.postgres import Postgres
+
+MOST_FAILED_PROBES = 3
+BREAKER_POLL_SECONDS = 2.0  # a probe that succeeds lets the others go on, long before the cooldown is over
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -82,6 +88,8 @@ class Calls:
         self._request_delay_seconds = request_delay_seconds
         self._deadline = deadline
         self._failed_before = True  # an earlier process may have: the first success clears the ledger
+        self._failed_probes = 0
+        self._last_probe: CallError | None = None
         self.admitted = 0
         self.answered = False
         """Whether any call of this run has succeeded."""
@@ -118,7 +126,7 @@ class Calls:
         if self.admitted >= self.max_requests:
             raise Halt(Outcome(Cause.CAP_REQUESTS, f"reached the cap of {self.max_requests} requests a run"))
         self.admitted += 1
-        await self._wait_for_slot()
+        slot = await self._wait_for_slot()
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
@@ -126,23 +134,40 @@ class Calls:
         except CallError as error:
             self._recorder.call_ended(endpoint, loop.time() - started, error.reason)
             await self._note_failure(error)
+            if slot.probe and error.reason in _BREAKER_REASONS:
+                self._failed_probes += 1
+                self._check_outage(error)
             raise
         self._recorder.call_ended(endpoint, loop.time() - started, None)
         self.answered = True
+        self._failed_probes = 0
         if self._failed_before:
             await persist(self._budget.note_success, self._stop)
             self._failed_before = False
         return result
 
-    async def _wait_for_slot(self) -> None:
-        while True:
-            slot = await persist(self._budget.take_slot, self._stop)
-            if not slot.blocked:
-                break
-            await self._wait(slot.wait_seconds, "the circuit breaker is open", Cause.UPSTREAM)
+    async def _wait_for_slot(self) -> Slot:
+        declared_until = 0.0
+        while (slot := await persist(self._budget.take_slot, self._stop)).blocked:
+            self._check_outage()
+            until = asyncio.get_running_loop().time() + slot.wait_seconds
+            if until > declared_until + 1:
+                await self._declare(slot.wait_seconds, "the circuit breaker is open", Cause.UPSTREAM)
+                declared_until = until
+            await self._stop.sleep(min(slot.wait_seconds, BREAKER_POLL_SECONDS))
         self._recorder.add("budget_wait_seconds", slot.wait_seconds)
         await self._wait(slot.wait_seconds, "the API budget is used up", Cause.RATE_LIMITED)
         await self._wait(self._request_delay_seconds, "request delay", Cause.CAP_TIME)
+        return slot
+
+    def _check_outage(self, error: CallError | None = None) -> None:
+        """Raise, finally, where enough probes of the breaker have failed."""
+        if error is not None:
+            message = f"{error}; {self._failed_probes} probes of the circuit breaker have failed"
+            self._last_probe = CallError(error.reason, message, cause=error.cause, retryable=False)
+        if self._last_probe is not None and self._failed_probes >= MOST_FAILED_PROBES:
+            probe = self._last_probe
+            raise CallError(probe.reason, str(probe), cause=probe.cause, retryable=False) from None
 
     async def _note_failure(self, error: CallError) -> None:
         log.debug("call.failed", reason=error.reason, status=error.status, error=str(error))

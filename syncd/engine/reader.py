@@ -15,7 +15,7 @@ A page that is shorter than can be expected is read once more, in its turn, befo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from syncd.contract.errors import CallError
@@ -48,6 +48,9 @@ class Span:
     expected: int | None
 
 
+Storing = Callable[[], asyncio.Task[None] | None]
+
+
 class PageReader:
     """Reads one span. After `batches` is exhausted, `end` says why."""
 
@@ -63,6 +66,7 @@ class PageReader:
         self._read_twice: set[int] = set()
         self._after_short = False
         self._wanted = span.first
+        self._judged = span.first - 1
         self._ended = False
         self.end = Outcome(Cause.INTERNAL, "reading has not ended")
 
@@ -71,8 +75,11 @@ class PageReader:
         """The number of pages that the count announced."""
         return None if self._span.expected is None else -(-self._span.expected // self._size)
 
-    async def batches(self, most_records: int) -> AsyncIterator[list[Page]]:
-        """Yield runs of consecutive pages, coalesced up to `most_records` where several are waiting."""
+    async def batches(self, most_records: int, storing: Storing = lambda: None) -> AsyncIterator[list[Page]]:
+        """Yield runs of consecutive pages, coalesced up to `most_records` where several are waiting.
+
+        storing: the task that stores an earlier batch; while it works, a batch may grow.
+        """
         number = self._span.first
         stopped = asyncio.create_task(self._stop.wait())
         try:
@@ -89,9 +96,11 @@ class PageReader:
                 if not batch:
                     self.end = self._why_not(number)
                     return
+                await self._let_grow(batch, most_records, storing, stopped)
                 number = self._wanted = batch[-1].number + 1
                 ended = self._ended = self._is_last(batch[-1])
                 yield batch
+                self._judged = number - 1  # whoever asks for more has found no loop so far
                 if ended:
                     self.end = Outcome(Cause.END_OF_DATA)
                     return
@@ -100,14 +109,33 @@ class PageReader:
             stopped.cancel()
             await self._abandon()
 
+    async def _let_grow(
+        self, batch: list[Page], most_records: int, storing: Storing, stopped: asyncio.Task[None]
+    ) -> None:
+        """Add the pages that come in while an earlier batch is still being stored."""
+        while (task := storing()) is not None and not task.done() and not stopped.done():
+            number = self._wanted = batch[-1].number + 1
+            left = most_records - sum(page.received for page in batch)
+            is_full = left < self._size or sum(page.size_bytes for page in batch) + self._largest_bytes > BATCH_BYTES
+            if is_full or number > self._span.last or self._is_last(batch[-1]):
+                return
+            self._read_ahead(number)
+            if number not in self._tasks:  # the careful beginning: nothing is read past what is judged
+                return
+            await asyncio.wait({self._tasks[number], task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            more = self._take_ready(number, left)
+            if not more:
+                return
+            batch += more
+
     def _read_ahead(self, number: int) -> None:
         """Start calls up to the concurrency, the horizon, the cap and the memory bound; the next page always."""
         limit = self._span.last
         if self.expected_pages is None:
-            limit = min(limit, number + FEW_PAGES - 1)
+            limit = min(limit, self._judged + FEW_PAGES)
         else:
             limit = min(limit, max(self.expected_pages + 1, number))
-        if number <= self._span.first + 1:
+        if self._judged <= self._span.first:
             limit = min(limit, self._span.first + FEW_PAGES)
         if not self._calls.answered:
             limit = number

@@ -24,6 +24,7 @@ from syncd.engine.calls import Calls, persist
 from syncd.engine.observer import Observer
 from syncd.engine.reader import PageReader, Span
 from syncd.engine.stop import Halt, StopSignal
+from syncd.engine.storing import Storing
 from syncd.engine.verify import Verifier
 from syncd.ledger import sweeps
 from syncd.ledger.accumulators import Recorder
@@ -90,6 +91,7 @@ class Run:
             deadline=options.deadline,
         )
         self._verifier = Verifier(postgres, claim, source, self._calls, self._store, stop)
+        self._storing = Storing(self._store, stop, self._note_stored)
         self._pages_read = 0
         self._records_stored = 0
         self._overlap = 0
@@ -173,7 +175,19 @@ class Run:
         reader = PageReader(
             self._source, self._calls, self._stop, self._span(sweep), concurrency=self._options.concurrency
         )
-        async for batch in reader.batches(self._options.batch_size):
+        try:
+            end = await self._store_all(sweep, reader, guard)
+        except asyncio.CancelledError:
+            await self._storing.abandon()
+            raise
+        except (Halt, SyncError):
+            await self._storing.settle()
+            raise
+        await self._storing.settle()
+        return end
+
+    async def _store_all(self, sweep: Sweep, reader: PageReader, guard: LoopGuard) -> Outcome:
+        async for batch in reader.batches(self._options.batch_size, lambda: self._storing.task):
             loop = self._cut_at_loop(guard, batch)
             if batch:
                 cap = await self._keep(sweep, batch)
@@ -223,13 +237,14 @@ class Run:
     async def _put(self, sweep: Sweep, pages: list[Page], *, listed: bool = True) -> None:
         if not pages[0].received and not listed:
             return
-        result: BatchResult = await persist(
-            lambda: self._store.store(sweep, pages, overlap_page=self._overlap, listed=listed), self._stop
-        )
-        self._pages_read += result.pages if listed else 0
-        log.debug("page.stored", page=pages[-1].number, pages=len(pages), inserted=result.inserted)
+        if listed:
+            self._pages_read += sum(page.number != self._overlap for page in pages)
+        await self._storing.put(sweep, pages, overlap_page=self._overlap, listed=listed)
+
+    def _note_stored(self, page_number: int, result: BatchResult) -> None:
+        log.debug("page.stored", page=page_number, pages=result.pages, inserted=result.inserted)
         self._warn(result)
-        self._observer.stored(pages[-1].number, result, self._calls.admitted)
+        self._observer.stored(page_number, result, self._calls.admitted)
 
     def _warn(self, result: BatchResult) -> None:
         """Say what a person should know: records in quarantine (a few a run), a cap that comes near (once)."""

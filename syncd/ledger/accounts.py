@@ -21,6 +21,11 @@ s AS (
 INSERT INTO lease (stream_id) SELECT stream_id FROM s ON CONFLICT DO NOTHING
 """
 
+_REGISTERED = """
+SELECT 1 FROM lease JOIN stream s USING (stream_id) JOIN account a USING (account_id)
+ WHERE a.source = %s AND a.name = %s AND s.resource = %s
+"""
+
 _CONFIRM = """
 UPDATE account SET host = %(host)s, username_hash = %(hash)s, breaker_failures = 0, breaker_open_until = NULL
  WHERE source = %(source)s AND name = %(account)s
@@ -30,6 +35,10 @@ UPDATE account SET host = %(host)s, username_hash = %(hash)s, breaker_failures =
 async def register(postgres: Postgres, stream: Stream) -> None:
     """Make the stream's rows where they are not there yet."""
     async with postgres.connection(f"register {stream}") as connection:
+        # Looked for first: the upsert below would wait for every page that is being written.
+        cursor = await connection.execute(_REGISTERED, [stream.source, stream.account, stream.resource])
+        if await cursor.fetchone() is not None:
+            return
         await connection.execute(
             _REGISTER, {"source": stream.source, "account": stream.account, "resource": stream.resource}
         )

@@ -95,8 +95,9 @@ class Budget:
             )
             row = await cursor.fetchone()
             assert row is not None  # noqa: S101  # registered before the first call
-        self._in_hand = self._slots_at_once - 1
-        return Slot(max(0.0, row[0]), probe=open_row is not None)
+        probe = open_row is not None
+        self._in_hand = 0 if probe else self._slots_at_once - 1
+        return Slot(max(0.0, row[0]), probe=probe)
 
     async def push_out(self, seconds: float) -> None:
         """The server asked for a pause: nobody on this login calls before it is over."""
@@ -118,6 +119,7 @@ class Budget:
 
     async def note_failure(self) -> float | None:
         """One more failure in a row; seconds for which the breaker is now open, None while it is closed."""
+        self._in_hand = 0  # the next call asks the breaker again
         async with self._postgres.connection("count a failure") as connection:
             cursor = await connection.execute(
                 """
@@ -130,4 +132,7 @@ class Budget:
                 {"limit": FAILURES_TO_OPEN, "cooldown": COOLDOWN_SECONDS, "account": self._account_id},
             )
             row = await cursor.fetchone()
-        return COOLDOWN_SECONDS if row and row[0] else None
+        if row is None or not row[0]:
+            return None
+        self._in_hand = 0  # they were taken while all was well
+        return COOLDOWN_SECONDS

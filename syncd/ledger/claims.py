@@ -18,13 +18,24 @@ from uuid import UUID
 
 from psycopg.rows import dict_row
 
-from syncd.contract.errors import FatalError, LeaseLostError
+from syncd.contract.errors import DatabaseAwayError, FatalError, LeaseLostError
 from syncd.contract.runs import Busy, Caps, Claim, Outcome, Owner, Paused
 from syncd.contract.words import SWEEP_ENDED_BY, Cause, Stream, status_of
 from syncd.runtime.postgres import Connection, Postgres, translated
 
 # Longer than the server lets any writer hold the row (see runtime.postgres.WRITER_LIMITS).
-_TAKEOVER_LOCK_TIMEOUT = "15s"
+_TAKEOVER_LOCK_TIMEOUT = "8s"
+
+# But for one: a session that waits for its client inside COPY heeds no timeout (tried on PostgreSQL 15: a
+# writer frozen there kept the lease row for as long as it was frozen). A statement of a writer ends within
+# 5 s; one that is older, holds the lease table and waits for its client, has a client that fell silent.
+_EVICT = """
+SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a
+ WHERE a.datname = current_database() AND a.usename = current_user AND a.pid <> pg_backend_pid()
+   AND a.state = 'active' AND a.wait_event = 'ClientRead'
+   AND a.query_start < clock_timestamp() - interval '5 seconds'
+   AND EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.relation = 'lease'::regclass AND l.granted)
+"""
 
 _LOCK = """
 SELECT l.fence, l.run_id, l.expires_at > clock_timestamp() AS alive,
@@ -80,6 +91,30 @@ async def claim(
     Closes a lapsed run, or one whose owner is proven dead, as failed/lease_lost in the same transaction.
     `force` claims although the stream is paused.
     """
+    try:
+        return await _claim(postgres, stream, owner, caps, lease_seconds, initiated_by, proven_dead, force)
+    except DatabaseAwayError:
+        if not await _evict_silent_writers(postgres, stream):
+            raise
+    return await _claim(postgres, stream, owner, caps, lease_seconds, initiated_by, proven_dead, force)
+
+
+async def _evict_silent_writers(postgres: Postgres, stream: Stream) -> bool:
+    async with postgres.connection(f"claim {stream}") as connection:
+        row = await (await connection.execute(_EVICT)).fetchone()
+    return row is not None and row[0] > 0
+
+
+async def _claim(
+    postgres: Postgres,
+    stream: Stream,
+    owner: Owner,
+    caps: Caps,
+    lease_seconds: float,
+    initiated_by: str,
+    proven_dead: Callable[[Owner], bool],
+    force: bool,
+) -> Claim | Busy | Paused:
     async with postgres.connection(f"claim {stream}") as connection, connection.transaction():
         await connection.execute(f"SET LOCAL lock_timeout = '{_TAKEOVER_LOCK_TIMEOUT}'")
         cursor = connection.cursor(row_factory=dict_row)

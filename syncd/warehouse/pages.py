@@ -14,6 +14,7 @@ answer was lost did everything, and the replay writes nothing.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg import AsyncCursor
@@ -88,6 +89,14 @@ UPDATE record SET absent_sweep = NULL
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Some pages and what storing them will do."""
+
+    batch: Batch
+    plan: BatchPlan
+
+
 class PageStore:
     """Writes the pages of one run, over a connection of its own that it opens again when it is cut."""
 
@@ -100,6 +109,7 @@ class PageStore:
         self._batch_size = batch_size
         self._ignored = frozenset(ignored)
         self._connection: Connection | None = None
+        self._reading: Connection | None = None
         self._unheard: dict[accumulators.Delta, float] | None = None
 
     async def connection(self) -> Connection:
@@ -109,25 +119,44 @@ class PageStore:
         return self._connection
 
     async def close(self) -> None:
-        """Close the connection."""
-        if self._connection is not None:
-            await self._connection.close()
+        """Close the connections."""
+        for connection in (self._connection, self._reading):
+            if connection is not None:
+                await connection.close()
+
+    async def compare(self, pages: Sequence[Page]) -> Compared:
+        """Plan what storing these pages will do; nothing is written. Over a connection of its own, so that it
+        can be done while other pages are being written, as long as they share no key with these.
+
+        FatalError: too much of a page cannot be stored.
+        """
+        if self._reading is None or self._reading.closed or self._reading.broken:
+            self._reading = await self._postgres.connect("connect to compare pages", writer=True)
+        batch = Batch(pages)
+        with translated(f"compare {batch.name}"):
+            return Compared(batch, await plan_batch(self._reading, self._claim.stream_id, batch, self._ignored))
 
     async def store(
-        self, sweep: Sweep, pages: Sequence[Page], *, overlap_page: int = 0, listed: bool = True
+        self,
+        sweep: Sweep,
+        pages: Sequence[Page],
+        *,
+        overlap_page: int = 0,
+        listed: bool = True,
+        compared: Compared | None = None,
     ) -> BatchResult:
         """Store whole pages, in one fenced transaction.
 
         overlap_page  a page that an earlier run already stored: read again, not counted again
         listed=False  part of a page (--limit): records are stored, manifest and checkpoint stay
+        compared      what `compare` found for these pages, where nothing was written to their keys since
 
-        LeaseLostError: stop, nothing was written. DatabaseAwayError: unknown, call again with the same pages.
-        FatalError: too much of a page cannot be stored.
+        LeaseLostError: stop, nothing was written. DatabaseAwayError: unknown, call again with the same pages
+        and without `compared`.
         """
         connection = await self.connection()
-        batch = Batch(pages)
-        with translated(f"compare {batch.name}"):
-            plan = await plan_batch(connection, self._claim.stream_id, batch, self._ignored)
+        compared = compared or await self.compare(pages)
+        batch, plan = compared.batch, compared.plan
         plan.result.pages = sum(page.number != overlap_page for page in pages)
         # A replay carries what its first attempt carried, no more: that one may have been committed unheard.
         collected = self._recorder.drain() if self._unheard is None else self._unheard

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from syncd.warehouse.changes import find_changes
 from syncd.warehouse.fields import read_fields
 
 SHOWN_REJECTIONS = 10
+YIELD_EVERY = 50
 
 LogRow = tuple[str, str, str | None, bytes | None, bytes | None]
 """(key, kind, field, old JSON text, new JSON text) of the change log."""
@@ -66,7 +68,9 @@ async def plan_batch(connection: Connection, stream_id: int, batch: Batch, ignor
         parameters = {"keys": batch.keys, "hashes": batch.hashes, "stream_id": stream_id}
         rows = await (await connection.execute(_DIFFER, parameters)).fetchall()
     changed: dict[str, tuple[Any, ...]] = {}
-    for index, is_new, differs, was_missing in rows:
+    for count, (index, is_new, differs, was_missing) in enumerate(rows):
+        if count % YIELD_EVERY == YIELD_EVERY - 1:
+            await asyncio.sleep(0)  # the batch before this one is on its way to the server: let it go on
         key = batch.keys[index]
         if differs:
             document = bytes(batch.documents[index])

@@ -7,21 +7,19 @@ change the catalogue, add faults and read the sandbox's log at any time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from postgres import temporary_database
-from program import Program
-from scene import Scene
 
 from syncd.runtime.embedded import EmbeddedPostgres
 from syncd.sandbox import Sandbox
-
-Start = Callable[..., Awaitable[Scene]]
+from tests.acceptance.scene import Scene, Start
+from tests.postgres import temporary_database
+from tests.program import Program
 
 
 @pytest.fixture

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from program import Program
 
 from syncd.sandbox import Sandbox
 from syncd.sandbox.calls import Call
+from tests.program import Program
 
 MOST_MIB = 90
 """What `syncd run` may use at its peak."""
@@ -69,3 +70,7 @@ class Scene:
 def outcome(facts: dict[str, Any]) -> tuple[int, str | None, str | None]:
     """(exit code, status, cause): what the fault tables speak of."""
     return facts["exit_code"], facts.get("status"), facts.get("cause")
+
+
+Start = Callable[..., Awaitable[Scene]]
+"""The fixture `start`: see conftest.py."""

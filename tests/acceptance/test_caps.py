@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from conftest import Start
-from scene import Scene, outcome
+
+from tests.acceptance.scene import Scene, Start, outcome
 
 COMPLETE = (0, "complete", "end_of_data")
 OFFERS = 2350

@@ -13,9 +13,9 @@ from random import Random
 from typing import Any
 
 import pytest
-from conftest import Start
-from program import wait_until
-from scene import Scene, outcome
+
+from tests.acceptance.scene import Scene, Start, outcome
+from tests.program import wait_until
 
 COMPLETE = (0, "complete", "end_of_data")
 INCOMPLETE = (3, "partial", "incomplete")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import Start
-from scene import outcome
+from tests.acceptance.scene import Start, outcome
 
 
 async def test_a_count_that_the_pages_do_not_bear_out_is_never_complete(start: Start) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from postgres import freeze, restart, temporary_postgres, thaw
-from program import Program
-from scene import Scene, outcome
-from test_kill import assert_each_page_took_effect_once, ended, running, until
 
 from syncd.ledger.schema import migrate
 from syncd.sandbox import Sandbox
+from tests.acceptance.processes import assert_each_page_took_effect_once, ended, running, until
+from tests.acceptance.scene import Scene, outcome
+from tests.postgres import freeze, restart, temporary_postgres, thaw
+from tests.program import Program
 
 SHORT_LEASE = {"EMAG_SYNC_LEASE_SECONDS": "5"}
 

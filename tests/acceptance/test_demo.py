@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from program import wait_until
 
 from syncd.runtime.embedded.binaries import Source, find_binaries, server_user
+from tests.program import wait_until
 
 OFFERS = "300"
+DEADLINE_SECONDS = 180.0
 CHECKOUT = Path(__file__).parents[2]
 NOBODY = 65534
 ELSEWHERE = {
@@ -46,20 +47,26 @@ class Demo:
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     python: str = sys.executable
     as_user: int | None = None
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self, *options: str, **streams: int) -> subprocess.Popen[bytes]:
         user = {} if self.as_user is None else {"user": self.as_user, "group": self.as_user, "extra_groups": []}
         with self.output.open("wb") as output:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [self.python, "-m", "syncd", "demo", "--folder", str(self.folder), "--offers", OFFERS, *options],
                 env=self.environment,
                 cwd="/",
                 **{"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, **streams},
                 **user,  # type: ignore[arg-type]
             )
+        self.started.append(process)
+        return process
 
     def run(self, *options: str) -> int:
-        return self.start(*options).wait(120)
+        return self.start(*options).wait(DEADLINE_SECONDS)
+
+    def wait_for(self, moment: str) -> None:
+        wait_until(lambda: MOMENTS[moment](self), what=moment, seconds=DEADLINE_SECONDS)
 
     def said(self, pattern: str = "") -> list[str]:
         return re.findall(pattern or ".*", self.output.read_text("utf-8", "replace"))
@@ -83,7 +90,11 @@ class Demo:
 def demo(tmp_path: Path) -> Iterator[Demo]:
     # not below pytest's own folder: root's server runs as another user, who must reach it
     folder = Path(tempfile.mkdtemp(prefix="syncd-tests-", dir="/var/tmp"))
-    yield Demo(folder, tmp_path / "output")
+    made = Demo(folder, tmp_path / "output")
+    yield made
+    for process in made.started:
+        process.kill()
+        process.wait()
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -144,9 +155,9 @@ MOMENTS = {
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_ctrl_c_leaves_nothing_running(demo: Demo, moment: str) -> None:
     process = demo.start("--keep-running")
-    wait_until(lambda: MOMENTS[moment](demo), what=moment)
+    demo.wait_for(moment)
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == (0 if moment == "while_it_keeps_running" else 130), demo.said()
+    assert process.wait(DEADLINE_SECONDS) == (0 if moment == "while_it_keeps_running" else 130), demo.said()
     assert demo.processes() == []
     assert demo.said("Traceback") == []
     if moment == "in_the_first_sync":
@@ -157,9 +168,9 @@ def test_ctrl_c_leaves_nothing_running(demo: Demo, moment: str) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=lambda number: number.name)
 def test_no_other_end_leaves_anything_running(demo: Demo, number: signal.Signals) -> None:
     process = demo.start()
-    wait_until(lambda: MOMENTS["in_the_first_sync"](demo), what="the first sync runs")
+    demo.wait_for("in_the_first_sync")
     process.send_signal(number)
-    assert process.wait(60) == (-number if number is signal.SIGKILL else 128 + number)
+    assert process.wait(DEADLINE_SECONDS) == (-number if number is signal.SIGKILL else 128 + number)
     wait_until(lambda: demo.processes() == [], what="every process has gone")
 
 
@@ -173,6 +184,7 @@ def test_ctrl_c_typed_twice_on_a_terminal_leaves_nothing_running(demo: Demo) -> 
         stderr=its_end,
         start_new_session=True,
     )
+    demo.started.append(process)
     os.close(its_end)
     seen = b""
 
@@ -182,13 +194,15 @@ def test_ctrl_c_typed_twice_on_a_terminal_leaves_nothing_running(demo: Demo) -> 
             seen += os.read(terminal, 65536)
         except OSError:  # the other end has gone
             return True
-        return wanted in seen
+        return re.search(wanted, seen) is not None
 
-    wait_until(lambda: read_until(b"read page 3/50"), what="the progress bar moves")
+    wait_until(
+        lambda: read_until(rb"read page [1-9][0-9]*/50"), what="the progress bar moves", seconds=DEADLINE_SECONDS
+    )
     os.write(terminal, b"\x03")
     os.write(terminal, b"\x03")
     wait_until(lambda: read_until(b"Nothing is left running"), what="it says so")
-    assert process.wait(60) == 130, seen.decode()
+    assert process.wait(DEADLINE_SECONDS) == 130, seen.decode()
     os.close(terminal)
     assert demo.processes() == []
     assert "━".encode() in seen, "a bar, not lines"
@@ -204,13 +218,13 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 def test_a_second_demo_at_once_is_refused(demo: Demo, tmp_path: Path) -> None:
     process = demo.start("--keep-running")
-    wait_until(lambda: MOMENTS["in_migrate"](demo), what="the first one has started")
+    demo.wait_for("in_migrate")
     second = Demo(demo.folder, tmp_path / "second")
     assert second.run() == 1
     assert second.said(r"is in use: process \d+ runs its PostgreSQL there")
     assert second.run("--remove") == 1
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    assert process.wait(DEADLINE_SECONDS) == 130
 
 
 def test_a_folder_of_somebody_else_is_left_alone(demo: Demo) -> None:

@@ -10,8 +10,7 @@ import asyncio
 import re
 from dataclasses import dataclass, field
 
-from conftest import Start
-from scene import MOST_MIB, Scene, outcome
+from tests.acceptance.scene import MOST_MIB, Scene, Start, outcome
 
 COMPLETE = (0, "complete", "end_of_data")
 INCOMPLETE = (3, "partial", "incomplete")
@@ -162,6 +161,35 @@ async def test_a_failing_count_is_repeated_like_a_page(start: Start) -> None:
             Case("html:page=count:times=forever:after=1", BAD_RESPONSE, "^count: .*after 5 attempts"),
         ],
     )
+
+
+async def test_an_api_that_stays_down_ends_the_run_after_a_few_probes(start: Start) -> None:
+    """Ten failures open the breaker; each cooldown is cut short here, and after three probes the run is over."""
+    scene = await start(offers=1200, account={"calls_per_second": "50"})
+    scene.sandbox.faults.add("500:page=2-99:times=forever")
+    sync = asyncio.create_task(scene.sync())
+    cooldowns = 0
+    while not sync.done():
+        cooldowns += cut_cooldown(scene)
+        await asyncio.wait({sync}, timeout=0.2)
+    facts = await sync
+    assert outcome(facts) == UPSTREAM
+    assert re.search(
+        "^page 2: .*HTTP 500.*; [3-9] probes of the circuit breaker have failed after", facts["error_message"]
+    )
+    assert cooldowns >= 3
+    assert len(scene.sandbox.log) <= 2 + 10 + 4 + 5  # those in flight when it opened, and the probes
+    scene.sandbox.faults.clear()
+    cut_cooldown(scene)  # it outlives the process
+    assert outcome(await scene.sync()) == COMPLETE
+    assert scene.live == scene.served
+    assert scene.query("SELECT breaker_failures, breaker_open_until FROM account") == [(0, None)]
+
+
+def cut_cooldown(scene: Scene) -> int:
+    """Let the open breaker's minute be over; how many were open."""
+    query = "UPDATE account SET breaker_open_until = clock_timestamp() WHERE breaker_open_until > clock_timestamp()"
+    return len(scene.query(query + " RETURNING account_id"))
 
 
 async def test_a_page_that_fails_resumes_where_it_stood(start: Start) -> None:

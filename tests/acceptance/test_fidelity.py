@@ -6,10 +6,8 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from conftest import Start
-from scene import Scene, outcome
-
 from syncd.sandbox.offer import BIG_DESCRIPTION_ID, SHOWCASE_PRICES, id_of
+from tests.acceptance.scene import Scene, Start, outcome
 
 OFFERS = 2350
 PRICES = ("sale_price", "recommended_price", "min_sale_price", "max_sale_price")

@@ -6,10 +6,18 @@ import asyncio
 import signal
 
 import pytest
-from conftest import Start
-from postgres import state_of
-from scene import Scene, outcome
-from test_kill import RUNNING, assert_each_page_took_effect_once, ended, held_open, running, until, waiting
+
+from tests.acceptance.processes import (
+    RUNNING,
+    assert_each_page_took_effect_once,
+    ended,
+    held_open,
+    running,
+    until,
+    waiting,
+)
+from tests.acceptance.scene import Scene, Start, outcome
+from tests.postgres import state_of
 
 LEASE = {"EMAG_SYNC_LEASE_SECONDS": "5"}
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Start
-from scene import MOST_MIB, outcome
 
 from syncd.sandbox.fault import Fault
 from syncd.sandbox.poison import change_rows
+from tests.acceptance.scene import MOST_MIB, Start, outcome
 
 COMPLETE = (0, "complete", "end_of_data")
 INCOMPLETE = (3, "partial", "incomplete")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,14 +10,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from program import Program
-from scene import MOST_MIB, outcome
 
-ROOT = str(Path(__file__).parents[2])
-if ROOT not in sys.path:  # also under a bare `pytest`, which does not add the working folder
-    sys.path.append(ROOT)
-
-from tests.second_marketplace.server import SecondMarketplace  # noqa: E402 - needs the path above
+from tests.acceptance.scene import MOST_MIB, outcome
+from tests.program import Program
+from tests.second_marketplace.server import SecondMarketplace
 
 COMPLETE = (0, "complete", "end_of_data")
 Open = Callable[..., tuple[SecondMarketplace, Program]]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Start
-from scene import Scene, outcome
+
+from tests.acceptance.scene import Scene, Start, outcome
 
 COMPLETE = (0, "complete", "end_of_data")
 BLAST = (3, "partial", "blast_radius")

@@ -13,12 +13,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = str(Path(__file__).parents[2])
-if ROOT not in sys.path:  # also under a bare `pytest`, which does not add the working folder
-    sys.path.append(ROOT)
+from tests.second_marketplace.server import FRAMINGS, SecondMarketplace
 
-from tests.second_marketplace.server import FRAMINGS, SecondMarketplace  # noqa: E402 - needs the path above
-
+ROOT = Path(__file__).parents[2]
 LOGIN = "Basic " + base64.b64encode(b"seller:secret").decode()
 JSON_BODY, FORM_BODY = "application/json", "application/x-www-form-urlencoded"
 
@@ -61,9 +58,7 @@ def test_pages_serve_every_document_once_in_exact_bytes_and_stable_order():
         assert all(document in b"".join(bodies) for document in api.documents.values())
         assert ids(results(send(api))) == served[:100]
         assert [call.page_number for call in api.calls] == [1, 2, 3, 4, 1]
-        assert {frozenset(json.loads(body)) for body in bodies} > {
-            frozenset({"isError", "messages", "results"})
-        }
+        assert {frozenset(json.loads(body)) for body in bodies} > {frozenset({"isError", "messages", "results"})}
 
 
 def test_documents_carry_the_exact_digits_and_the_odd_types():
@@ -178,9 +173,7 @@ def test_as_a_process_it_prints_its_url_first_and_ends_on_a_signal():
         "--fault",
         "2=is_error",
     ]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=dict(os.environ), stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command, cwd=ROOT, env=dict(os.environ), stdout=subprocess.PIPE, text=True) as process:
         try:
             api = type("Remote", (), {"base_url": process.stdout.readline().strip()})
             assert len(results(send(api))) == 7

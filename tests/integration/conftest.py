@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from streams import Stand, open_stand
+
+from tests.streams import Stand, open_stand
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ from dataclasses import replace
 
 import psycopg
 import pytest
-from postgres import kill_and_wait, state_of
-from program import wait_until
-from streams import CAPS, Stand, execute, page_of, scalar, select
 
 from syncd.contract.errors import FatalError
 from syncd.contract.runs import Busy, Claim, Outcome, Owner, Paused
 from syncd.contract.words import Cause, Stream
 from syncd.ledger import claims
 from syncd.runtime.process import current_owner, proven_dead
+from tests.postgres import kill_and_wait, state_of
+from tests.program import wait_until
+from tests.streams import CAPS, Stand, execute, page_of, scalar, select
 
 ELSEWHERE = Owner("elsewhere", "another boot, another namespace", 4711, "1")
 

@@ -15,7 +15,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from postgres import (
+
+from syncd.contract.errors import FatalError
+from syncd.runtime.embedded import EmbeddedPostgres
+from syncd.runtime.embedded import folder as embedded_folder
+from syncd.runtime.embedded import watch as embedded_watch
+from syncd.runtime.embedded.binaries import find_binaries, server_user
+from tests.postgres import (
     crash,
     frozen,
     kill_and_wait,
@@ -26,12 +32,6 @@ from postgres import (
     temporary_database,
     wait_until,
 )
-
-from syncd.contract.errors import FatalError
-from syncd.runtime.embedded import EmbeddedPostgres
-from syncd.runtime.embedded import folder as embedded_folder
-from syncd.runtime.embedded import watch as embedded_watch
-from syncd.runtime.embedded.binaries import find_binaries, server_user
 
 ROOT = Path(__file__).parents[2]
 

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-import psycopg
 import pytest
-from fault_proxy import FaultProxy
 from psycopg import AsyncConnection
-from streams import Stand, Writer, execute, open_stand, page_of, select, with_schema
 
 from syncd.contract.errors import DatabaseAwayError, LeaseLostError
 from syncd.contract.records import Page, Rejected
 from syncd.contract.runs import Claim, Outcome, Sweep
 from syncd.contract.words import Cause, Phase, Rejection
 from syncd.ledger import claims, runs, sweeps
+from syncd.ledger.accounts import register
+from syncd.ledger.fence import fenced
 from syncd.policy.completeness import SweepFacts
 from syncd.runtime.process import current_owner
 from syncd.warehouse import tombstones
+from tests.fault_proxy import FaultProxy
+from tests.streams import STREAM, Stand, Writer, held_open, open_stand, page_of, select, waiting
 
 TABLES = {
     "lease": "stream_id",
@@ -35,8 +35,6 @@ TABLES = {
     "accumulator": "stream_id, metric, endpoint, detail",
 }
 FACTS = SweepFacts(1, 1, 0, 0, 3, 0, "digest")
-HELD = 42
-"""Advisory lock that statements wait for while a test holds it."""
 
 
 def everything(stand: Stand) -> dict[str, list[dict[str, Any]]]:
@@ -45,39 +43,6 @@ def everything(stand: Stand) -> dict[str, list[dict[str, Any]]]:
         table: select(stand.conninfo, f"SELECT t.*, t.xmin FROM {table} t ORDER BY {order}")
         for table, order in TABLES.items()
     }
-
-
-@contextmanager
-def held_open(stand: Stand, table: str, operation: str) -> Iterator[psycopg.Connection[Any]]:
-    """Statements with this operation on this table wait in the server until the block ends, or commits."""
-    execute(
-        stand.conninfo,
-        f"""
-        CREATE OR REPLACE FUNCTION wait_here() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN PERFORM pg_advisory_xact_lock_shared({HELD}); RETURN NULL; END $$;
-        CREATE TRIGGER wait_here AFTER {operation} ON {table} FOR EACH STATEMENT EXECUTE FUNCTION wait_here();
-        """,
-    )
-    with psycopg.connect(with_schema(stand.conninfo)) as holder:
-        holder.execute("SELECT pg_advisory_xact_lock(%s)", [HELD])
-        yield holder
-
-
-async def waiting(stand: Stand, statement: str, *tasks: asyncio.Task[Any]) -> bool:
-    """Whether a session waits for a lock with such a statement; False where a task ended first."""
-    query = (
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-        " AND wait_event_type = 'Lock' AND query LIKE %s"
-    )
-    async with await AsyncConnection.connect(stand.conninfo, autocommit=True) as connection:
-        async with asyncio.timeout(10):
-            while not any(task.done() for task in tasks):
-                cursor = await connection.execute(query, [f"%{statement}%"])
-                (count,) = await cursor.fetchone() or (0,)
-                if count:
-                    return True
-                await asyncio.sleep(0.01)
-    return False
 
 
 Write = Callable[[AsyncConnection[Any], Claim, Sweep, Stand], Awaitable[object]]
@@ -224,6 +189,28 @@ async def test_a_takeover_waits_for_whatever_is_being_written(stand: Stand, writ
             holder.commit()
             await takeover
         await writing
+
+
+async def test_a_writer_that_freezes_inside_a_copy_does_not_hold_the_stream_for_ever(stand: Stand) -> None:
+    """No timeout of the server applies there: the claim ends its session."""
+    first = await stand.claim()
+    connection = await stand.postgres.connect("write", writer=True)
+    columns = "stream_id, run_id, page, ordinal, reason, raw"
+
+    async def write_and_freeze() -> None:
+        async with (
+            connection,
+            fenced(connection, first, "write"),
+            connection.cursor() as cursor,
+            cursor.copy(f"COPY quarantine ({columns}) FROM STDIN") as copy,
+        ):
+            await copy.write(b"1\t")  # half a row, and then silence
+            await register(stand.postgres, STREAM)
+            assert (await stand.take_over()).closed_run == first.run_id
+
+    with pytest.raises(DatabaseAwayError):
+        await write_and_freeze()
+    assert stand.count("quarantine") == 0
 
 
 @pytest.mark.parametrize("kind", HELD_PAGES)

@@ -7,9 +7,6 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
 import pytest
-from fault_proxy import FaultProxy
-from streams import Stand, execute, open_stand, page_of, scalar
-from test_fence import held_open, waiting
 
 from syncd.contract.errors import DatabaseAwayError, LeaseLostError
 from syncd.contract.runs import Claim
@@ -18,6 +15,8 @@ from syncd.engine.keeper import keep_lease, watch_trust
 from syncd.engine.stop import StopSignal
 from syncd.ledger import runs
 from syncd.ledger.claims import LeaseHolder
+from tests.fault_proxy import FaultProxy
+from tests.streams import Stand, execute, held_open, open_stand, page_of, scalar, waiting
 
 
 def seconds_left(stand: Stand) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mutants.mutant import Mutant, Replacement
+from tests.mutants.mutant import Mutant, Replacement
 
 FENCE = "tests/integration/test_fence.py"
 CLAIMS = "tests/integration/test_claims.py"
@@ -172,7 +172,7 @@ FURTHER = (
         (f"{CLAIMS}::test_the_fence_grows_with_every_claim_and_never_repeats",),
     ),
     Mutant(
-        "the previous run is left open",
+        "a lapsed lease is not taken",
         (
             Replacement(
                 "syncd/ledger/claims.py",
@@ -180,7 +180,7 @@ FURTHER = (
                 "if not proven_dead(holder):",
             ),
         ),
-        (f"{CLAIMS}::test_of_twenty_racers_for_a_lapsed_lease_one_wins",),
+        (f"{CLAIMS}::test_a_lapsed_lease_is_taken_and_its_run_closed",),
     ),
     Mutant(
         "a tombstone without a look-up",
@@ -191,7 +191,7 @@ FURTHER = (
                 "gone = [candidate.key for candidate in candidates]",
             ),
         ),
-        (f"{COUNT}::test_a_missing_record_whose_look_up_says_nothing_is_not_buried_yet",),
+        ("tests/acceptance/test_faults.py::test_ignored_filters_prove_nothing_about_a_missing_record",),
     ),
     Mutant(
         "every process keeps its own API budget",

@@ -62,11 +62,12 @@ class Verdict:
 
 
 def copy_of_package(folder: Path, replacements: tuple[Replacement, ...] = ()) -> Path:
-    """A folder to put first on the path: the package as it stands, with these replacements."""
-    package = folder / "syncd"
-    shutil.copytree(ROOT / "syncd", package, ignore=shutil.ignore_patterns("__pycache__"))
+    """A folder with the package and its tests as they stand, and these replacements."""
+    for name in ("syncd", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "setup.cfg", folder)
     for replacement in replacements:
-        file = package.parent / replacement.path
+        file = folder / replacement.path
         text = file.read_text()
         found = text.count(replacement.old)
         assert found == 1, (
@@ -90,8 +91,6 @@ def judge(package_folder: Path, tests: tuple[str, ...]) -> Verdict:
             sys.executable,
             "-m",
             "pytest",
-            "-o",
-            "pythonpath=tests",
             "-q",
             "-x",
             "--tb=short",
@@ -101,7 +100,7 @@ def judge(package_folder: Path, tests: tuple[str, ...]) -> Verdict:
             "not prove",
             *tests,
         ],
-        cwd=ROOT,
+        cwd=package_folder,
         env=environment,
         capture_output=True,
         text=True,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mutants.declared import FURTHER, REQUIRED
-from mutants.mutant import Mutant, Replacement, copy_of_package, judge
+from tests.mutants.declared import FURTHER, REQUIRED
+from tests.mutants.mutant import Mutant, Replacement, copy_of_package, judge
 
 IN_CI = ("the checkpoint is written outside the page's transaction", "every process keeps its own API budget")
 

@@ -16,6 +16,11 @@ EXIT_CONFIG = 78
 _COMMANDS = {
     "run": "syncd.cli.run",
     "plan": "syncd.cli.plan",
+    "serve": "syncd.cli.serve",
+    "trigger": "syncd.cli.steer",
+    "pause": "syncd.cli.steer",
+    "resume": "syncd.cli.steer",
+    "stop": "syncd.cli.steer",
     "status": "syncd.cli.ledger",
     "runs": "syncd.cli.ledger",
     "explain": "syncd.cli.ledger",

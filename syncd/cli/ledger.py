@@ -74,7 +74,7 @@ def _status_line(stream: Stream, run: RunRow | None) -> str:
 def runs(place: Place, stream: str | None, last: int, as_json: bool) -> None:
     """The newest runs first, of one stream or of all."""
     settings = _open(place)
-    wanted = _parse_stream(stream)
+    wanted = parse_stream(stream)
     rows = on_ledger(settings, lambda postgres: ledger.load_runs(postgres, stream=wanted, limit=last))
     if as_json:
         print_json([run_facts(row) for row in rows])
@@ -87,7 +87,8 @@ def runs(place: Place, stream: str | None, last: int, as_json: bool) -> None:
         click.echo(f"{row.run_id}  {began}  {row.stream}  {word} {row.cause or '':<12} {seconds} {counts}")
 
 
-def _parse_stream(text: str | None) -> Stream | None:
+def parse_stream(text: str | None) -> Stream | None:
+    """A stream as people name it, the account's name alone will do; ConfigError where it is none."""
     if text is None:
         return None
     try:

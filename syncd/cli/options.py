@@ -40,17 +40,23 @@ class Place:
         self, command_line: Mapping[str, object] = MappingProxyType({}), *, need: Set[str] = EVERYTHING
     ) -> Settings:
         """All settings; ConfigError with every problem. Warnings go to standard error."""
-        settings = load_settings(
+        settings = self.read(command_line, need=need)
+        for warning in settings.warnings:
+            click.echo(f"syncd: {warning}", err=True)
+        configure_log(self.verbose, secrets=secrets_of(settings))
+        return settings
+
+    def read(
+        self, command_line: Mapping[str, object] = MappingProxyType({}), *, need: Set[str] = EVERYTHING
+    ) -> Settings:
+        """The settings as they stand now, and nothing else."""
+        return load_settings(
             config_path=self._config,
             env_file=self._env_file,
             environ=os.environ,
             command_line=command_line,
             need=need,
         )
-        for warning in settings.warnings:
-            click.echo(f"syncd: {warning}", err=True)
-        configure_log(self.verbose, secrets=secrets_of(settings))
-        return settings
 
 
 def secrets_of(settings: Settings) -> list[str]:

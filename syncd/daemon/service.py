@@ -88,13 +88,18 @@ class Daemon:
         api = DaemonApi(postgres, scheduler, self.settings)
         for account in self.settings.accounts:
             await self._add(postgres, scheduler, api, account)
-        async with api.serving(sync.control_address, sync.control_port):
+        async with api.serving(sync.control_address, sync.control_port) as control:
             if self.settings.disable_auto_sync:
-                log.warning("auto-sync disabled via DISABLE_AUTO_SYNC")
+                log.warning("sync.disabled", note="auto-sync disabled via DISABLE_AUTO_SYNC")
+            api.is_ready = True
             self._notifier.ready()
-            log.info("daemon.ready", streams=len(scheduler.workers))
-            async with _running(scheduler.run(), self._show(scheduler), self._reload_when_asked(postgres, scheduler, api)):
+            log.notice("daemon.ready", streams=len(scheduler.workers))
+            async with _running(
+                scheduler.run(), self._show(scheduler), self._reload_when_asked(postgres, scheduler, api)
+            ):
                 await self._ended.wait()
+                api.is_ready = False
+                control.feed.close()
                 self._notifier.status(f"stopping: {self._stopped_by}; storing the pages already received")
                 await scheduler.drain(f"stopped by {self._stopped_by}")
 
@@ -130,9 +135,7 @@ class Daemon:
                 await self._apply(settings, postgres, scheduler, api)
             self._notifier.ready()
 
-    async def _apply(
-        self, settings: Settings, postgres: Postgres, scheduler: Scheduler, api: DaemonApi
-    ) -> None:
+    async def _apply(self, settings: Settings, postgres: Postgres, scheduler: Scheduler, api: DaemonApi) -> None:
         """From the next run on. What cannot change while we run is said."""
         old = self.settings
         self.settings = api.settings = settings
@@ -151,7 +154,7 @@ class Daemon:
             old.database != settings.database
         ):
             log.warning("config.needs_restart", settings="control address and port, database")
-        log.info("config.reloaded", accounts=len(settings.accounts))
+        log.notice("config.reloaded", accounts=len(settings.accounts))
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -215,5 +218,3 @@ def status_line(scheduler: Scheduler) -> str:
     if due and paused < len(scheduler.workers):
         parts.append(f"next run in {max(0, min(due) - loop.time()):.0f}s")
     return "idle" + (f", {', '.join(parts)}" if parts else "")
-
-

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime
 from uuid import UUID
 
 from syncd.contract.runs import BatchResult, Claim, Sweep
 from syncd.contract.words import Phase, Stream
+from syncd.control.service import RunView
 from syncd.engine.observer import Observer
 
 
@@ -26,9 +28,10 @@ class StreamView(Observer):
         self.requests = 0
         self.max_requests = 0
         self.waiting_for: str | None = None
+        self.started_at: datetime | None = None
+        self.last_checkpoint_at: datetime | None = None
         self._began = 0.0
         self._first_page = 0
-        self._first_requests_at = 0.0
 
     def claimed(self, claim: Claim, sweep: Sweep) -> None:
         """A run began."""
@@ -36,6 +39,7 @@ class StreamView(Observer):
         self.page = self._first_page = sweep.checkpoint
         self.page_size, self.expected, self.requests = sweep.page_size, sweep.expected, 0
         self._began = asyncio.get_running_loop().time()
+        self.started_at, self.last_checkpoint_at = datetime.now(UTC), None
         self._changed()
 
     def entered(self, phase: Phase, expected: int | None) -> None:
@@ -48,6 +52,7 @@ class StreamView(Observer):
     def stored(self, page_number: int, result: BatchResult, requests: int) -> None:
         """A page is durable."""
         self.page, self.requests, self.waiting_for = page_number, requests, None
+        self.last_checkpoint_at = datetime.now(UTC)
         self._changed()
 
     def waiting(self, reason: str, seconds: float) -> None:
@@ -92,6 +97,22 @@ class StreamView(Observer):
             return None
         seconds = asyncio.get_running_loop().time() - self._began
         return max(0, self.pages_expected - self.page) * seconds / done
+
+    def snapshot(self) -> RunView:
+        """As the control API shows it."""
+        return RunView(
+            run_id=self.run_id,
+            in_progress=self.in_progress,
+            phase=self.phase,
+            progress=self.records,
+            total=self.expected,
+            page=self.page,
+            requests=self.requests,
+            max_requests=self.max_requests or None,
+            eta_seconds=self.eta_seconds,
+            started_at=self.started_at,
+            last_checkpoint_at=self.last_checkpoint_at,
+        )
 
     def status_line(self) -> str:
         """One ASCII line for systemd: `emag/main/offers page 118/410 28% 2.9 req/s ETA 6m`."""

@@ -1,0 +1,41 @@
+"""`syncd serve`: the daemon; systemd runs this."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+import structlog
+
+from syncd.cli.options import Place, secrets_of, with_place
+from syncd.config import Settings
+from syncd.daemon.service import Daemon
+from syncd.runtime.log import adjust_log, configure_log
+from syncd.runtime.systemd import Notifier
+
+log = structlog.get_logger()
+
+
+@click.command()
+@with_place
+def serve(place: Place) -> None:
+    """Sync on a schedule and on demand, until SIGTERM.
+
+    \b
+    SIGHUP reads the configuration anew; a second SIGTERM ends at once.
+    Exit codes: 0 told to stop, 78 configuration or schema, 70 an event loop that hung.
+    """
+    first = place.read()
+    configure_log(secrets=secrets_of(first), level="debug" if place.verbose else first.sync.log_level)
+
+    def load() -> Settings:
+        settings = place.read()
+        adjust_log(level=None if place.verbose else settings.sync.log_level, secrets=secrets_of(settings))
+        for warning in settings.warnings:
+            log.warning("config.warning", warning=warning)
+        return settings
+
+    async def run() -> None:
+        await Daemon(load, Notifier()).run()
+
+    asyncio.run(run())

@@ -1,0 +1,95 @@
+"""The daemon as its control port sees it (`syncd.control.service.Service`)."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from uuid import UUID
+
+from syncd.accounts import is_loopback
+from syncd.config import Settings
+from syncd.contract.words import Cause, Stream
+from syncd.control.server import Control, serve_control
+from syncd.control.service import Access, RunView, ScheduleFacts
+from syncd.daemon.scheduler import Scheduler
+from syncd.runtime.postgres import Postgres
+
+IDLE = RunView()
+
+
+class DaemonApi:
+    """Answers from memory. `settings` may be replaced at a reload."""
+
+    def __init__(self, postgres: Postgres, scheduler: Scheduler, settings: Settings) -> None:
+        self.postgres = postgres
+        self.settings = settings
+        self.is_ready = False
+        self._scheduler = scheduler
+        self._changed = asyncio.Event()
+
+    def serving(self, address: str, port: int) -> AbstractAsyncContextManager[Control]:
+        """The control port, open while the context is."""
+        return serve_control(self, address, port)
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """The configured ones."""
+        return tuple(self._scheduler.workers)
+
+    def access(self) -> Access:
+        """As of now."""
+        sync = self.settings.sync
+        return Access(
+            sync.control_token,
+            sync.control_token_previous,
+            tuple(sync.allowed_hosts),
+            is_loopback(sync.control_address),
+        )
+
+    def schedule(self) -> ScheduleFacts:
+        """As of now."""
+        sync = self.settings.sync
+        now = asyncio.get_running_loop().time()
+        return ScheduleFacts(
+            enabled=self._scheduler.enabled,
+            interval_seconds=int(sync.interval_seconds),
+            max_pages=sync.max_pages,
+            max_requests=sync.max_requests,
+            timeout_hours=sync.timeout_hours,
+            next_run_seconds={
+                stream: None if worker.due_at is None else max(0.0, worker.due_at - now)
+                for stream, worker in self._scheduler.workers.items()
+            },
+        )
+
+    def view(self, stream: Stream) -> RunView:
+        """What the stream's worker does."""
+        worker = self._scheduler.workers.get(stream)
+        return IDLE if worker is None else worker.view.snapshot()
+
+    def notice_change(self) -> None:
+        """A view has changed."""
+        self._changed.set()
+
+    async def wait_for_change(self, timeout_seconds: float) -> None:
+        """Until a view changes."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+        self._changed.clear()
+
+    def wake(self) -> None:
+        """Look at the ledger now."""
+        self._scheduler.wake()
+
+    def cancelled(self, run_id: UUID) -> None:
+        """End this run at its next page, if it lives here."""
+        for worker in self._scheduler.workers.values():
+            if worker.view.run_id == run_id and worker.is_running:
+                worker.stop(Cause.CANCELLED, "cancelled through the control API")
+
+    def ready(self) -> bool:
+        """Started up, and not draining."""
+        return self.is_ready

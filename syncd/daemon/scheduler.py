@@ -86,16 +86,21 @@ class Scheduler:
         states = await load_states(self._postgres)
         self.paused = {stream for stream, state in states.items() if state.paused}
         done = Tick()
-        for stream, worker in self.workers.items():
+        for stream, worker in list(self.workers.items()):  # a reload may add or remove some meanwhile
             if (state := states.get(stream)) is not None and not self._draining:
                 await self._consider(worker, state, done)
         return done
 
     async def _consider(self, worker: StreamWorker, state: StreamState, done: Tick) -> None:
         if worker.is_running:
+            if (asked := state.open_run) is not None and asked.cancelled_by is not None:
+                worker.cancel(asked.run_id, asked.cancelled_by)
             return
+        worker.failures = state.failures  # another daemon's and `syncd resume` count, too
         if worker.due_at is None and worker.account.sync.interval_seconds > 0:
             self._first_slot(worker, state)
+        elif worker.is_due and state.next_in_seconds is not None and state.next_in_seconds > 0:
+            worker.schedule_in(state.next_in_seconds)  # another daemon has run it meanwhile
         open_run = state.open_run
         situation = Situation(
             open_status=open_run.status if open_run else None,
@@ -124,7 +129,6 @@ class Scheduler:
 
     def _first_slot(self, worker: StreamWorker, state: StreamState) -> None:
         """After a start: the slot that the ledger has booked, but not before the start-up delay."""
-        worker.failures = state.failures
         booked = state.next_in_seconds or 0.0
         spread = random.uniform(0, min(10.0, self._startup_delay_seconds / 3))  # noqa: S311  # jitter
         worker.schedule_in(max(self._startup_delay_seconds + spread, booked))

@@ -55,7 +55,6 @@ class Daemon:
                 if await self._wait_for_database(postgres):
                     await self._serve(postgres)
         finally:
-            self._notifier.stopping()
             watchdog.cancel()
 
     async def _wait_for_database(self, postgres: Postgres) -> bool:
@@ -100,7 +99,6 @@ class Daemon:
                 await self._ended.wait()
                 api.is_ready = False
                 control.feed.close()
-                self._notifier.status(f"stopping: {self._stopped_by}; storing the pages already received")
                 await scheduler.drain(f"stopped by {self._stopped_by}")
 
     async def _add(self, postgres: Postgres, scheduler: Scheduler, api: DaemonApi, account: AccountSettings) -> None:
@@ -116,7 +114,7 @@ class Daemon:
 
     async def _show(self, scheduler: Scheduler) -> None:
         """One line for `systemctl status`."""
-        while True:
+        while not self._ended.is_set():
             self._notifier.status(status_line(scheduler))
             await asyncio.sleep(STATUS_SECONDS)
 
@@ -140,10 +138,15 @@ class Daemon:
         old = self.settings
         self.settings = api.settings = settings
         scheduler.enabled = not settings.disable_auto_sync
+        for stream in scheduler.workers.keys() - {stream_of(account) for account in settings.accounts}:
+            del scheduler.workers[stream]  # a run that lives goes on to its end
+            log.warning("account.removed", stream=str(stream))
         for account in settings.accounts:
             worker = scheduler.workers.get(stream_of(account))
             if worker is not None:
                 worker.account = account
+                if account.sync.interval_seconds == 0:
+                    worker.due_at = None
             else:
                 try:
                     await self._add(postgres, scheduler, api, account)
@@ -164,6 +167,8 @@ class Daemon:
                 leave_at_once(128 + number)
             self._stopped_by = number.name
             self._ended.set()
+            self._notifier.stopping()
+            self._notifier.status(f"stopping: {number.name}; storing the pages already received")
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop, number)

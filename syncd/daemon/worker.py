@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
+from uuid import UUID
 
 import structlog
 
@@ -80,6 +81,11 @@ class StreamWorker:
         """Ask the run to end; pages already received are stored."""
         self._stop.stop(cause, message)
 
+    def cancel(self, run_id: UUID, by: str) -> None:
+        """As `stop`, where this run is the one that lives here."""
+        if self.view.in_progress and self.view.run_id == run_id:
+            self.stop(Cause.CANCELLED, f"cancelled by {by}")
+
     async def wait(self) -> None:
         """Until the run has ended."""
         if self._task is not None:
@@ -103,7 +109,7 @@ class StreamWorker:
         """Set the next slot, here and in the ledger, so that a restart does not forget a backoff."""
         self._say(report)
         failed: bool | None = None
-        if report.outcome is not None:
+        if report.outcome is not None and report.outcome.cause is not Cause.LEASE_LOST:
             failed = is_failure(report.outcome.cause)
             self.failures = self.failures + 1 if failed else 0
         seconds = self.next_delay_seconds()

@@ -1,0 +1,170 @@
+"""`syncd serve` as a real process, with a systemd of our own that receives what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.acceptance.processes import until
+from tests.acceptance.scene import Scene
+
+TOKEN = "a-token-for-the-tests"
+QUICK = {"EMAG_SYNC_STARTUP_DELAY_SECONDS": "0", "EMAG_SYNC_INTERVAL_SECONDS": "3600"}
+"""One scheduled run at once, and then none for the length of a test."""
+ENDED = "SELECT run_id, status, cause FROM run WHERE completed_at IS NOT NULL ORDER BY started_at"
+
+
+def free_port() -> int:
+    """A port that nobody has just now."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+@dataclass
+class Daemon:
+    """A started `syncd serve`. `heard` is what systemd got, one datagram an entry."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    stderr: Path
+    receiver: socket.socket
+    _heard: list[str] = field(default_factory=list)
+
+    @property
+    def heard(self) -> list[str]:
+        while True:
+            try:
+                self._heard.append(self.receiver.recv(65536).decode())
+            except BlockingIOError:
+                return self._heard
+
+    @property
+    def log(self) -> str:
+        return self.stderr.read_text()
+
+    def said(self, event: str) -> list[str]:
+        """The lines of this event."""
+        return [line for line in self.log.splitlines() if re.search(rf"\bevent={re.escape(event)}\b", line)]
+
+    async def ready(self, times: int = 1, seconds: float = 20.0) -> None:
+        def is_ready() -> bool:
+            assert self.process.poll() is None, f"exit {self.process.returncode}:\n{self.log}"
+            return self.heard.count("READY=1") >= times
+
+        await until(is_ready, "READY", seconds)
+
+    async def ended(self, seconds: float = 20.0) -> int:
+        """Its exit code."""
+        try:
+            return await asyncio.to_thread(self.process.wait, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)
+            await asyncio.to_thread(self.process.wait)
+            raise AssertionError(f"not ended within {seconds:.0f} s:\n{self.log}") from None
+
+    async def kill(self) -> None:
+        self.process.kill()
+        await asyncio.to_thread(self.process.wait)
+
+    async def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status and document."""
+        return await asyncio.to_thread(self._call, method, path, body)
+
+    def _call(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=15) as answer:  # noqa: S310  # loopback
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+
+@asynccontextmanager
+async def serving(scene: Scene, **settings: str) -> AsyncIterator[Daemon]:
+    """The daemon, READY; killed at the end where it still lives."""
+    async with starting(scene, **settings) as daemon:
+        await daemon.ready()
+        yield daemon
+
+
+@asynccontextmanager
+async def starting(scene: Scene, **settings: str) -> AsyncIterator[Daemon]:
+    """The daemon, just started; killed at the end where it still lives."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(f"{folder}/notify")
+        receiver.setblocking(False)
+        port = free_port()
+        environment = scene.program.environment | QUICK | {
+            "EMAG_SYNC_CONTROL_PORT": str(port),
+            "EMAG_SYNC_CONTROL_TOKEN": TOKEN,
+            "NOTIFY_SOCKET": f"{folder}/notify",
+            "PYTHONFAULTHANDLER": "1",
+        } | settings  # fmt: skip
+        stderr = Path(folder, "stderr")
+        with stderr.open("wb") as log:  # noqa: ASYNC230  # a moment
+            process = subprocess.Popen(
+                [sys.executable, "-m", "syncd", "serve", "--config", str(scene.program.config)],
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
+        daemon = Daemon(process, port, stderr, receiver)
+        try:
+            yield daemon
+        except BaseException:
+            print(daemon.log)
+            print(daemon.heard)
+            raise
+        finally:
+            await daemon.kill()
+
+
+async def runs_ended(scene: Scene, count: int, seconds: float = 20.0) -> list[tuple[Any, ...]]:
+    """(id, status, cause) of the ended runs, as soon as there are so many."""
+
+    def enough() -> list[tuple[Any, ...]]:
+        rows = scene.query(ENDED)
+        return rows if len(rows) >= count else []
+
+    rows: list[tuple[Any, ...]] = await until(enough, f"{count} runs have ended", seconds)
+    return rows
+
+
+async def pages_stored(scene: Scene, at_least: int, seconds: float = 20.0) -> None:
+    await until(
+        lambda: scene.query("SELECT count(DISTINCT page) FROM sweep_page")[0][0] >= at_least,
+        f"{at_least} pages stored",
+        seconds,
+    )
+
+
+def overlaps(scene: Scene) -> int:
+    """Pairs of runs of one stream that ran at the same moment."""
+    count: int = scene.query(
+        """
+        SELECT count(*) FROM run a JOIN run b ON a.stream_id = b.stream_id AND a.run_id < b.run_id
+           AND tstzrange(a.started_at, coalesce(a.completed_at, 'infinity'))
+            && tstzrange(b.started_at, coalesce(b.completed_at, 'infinity'))
+        """
+    )[0][0]
+    return count

@@ -17,8 +17,9 @@ from syncd.contract.errors import DatabaseAwayError
 from syncd.contract.words import Cause, Status, Stream
 from syncd.daemon.worker import StreamWorker
 from syncd.ledger import claims
-from syncd.ledger.situation import StreamState, load_states
-from syncd.policy.schedule import Situation, decide
+from syncd.ledger.situation import StreamState, book_next, load_states
+from syncd.policy.schedule import FREE_RESUMES, Situation, Start, decide, failure_backoff_seconds
+from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.process import proven_dead
 
@@ -59,18 +60,15 @@ class Scheduler:
 
     async def run(self) -> None:
         """Tick until drained."""
-        away = False
         while not self._draining:
             try:
                 await self.tick()
             except DatabaseAwayError as error:
-                if not away:
-                    log.warning("database.went_away", error=str(error))
-                away, self.last_tick_ok = True, False
+                outage.failed(error)
+                self.last_tick_ok = False
             else:
-                if away:
-                    log.warning("database.came_back")
-                away, self.last_tick_ok = False, True
+                outage.succeeded()
+                self.last_tick_ok = True
             await self._pause()
 
     async def _pause(self) -> None:
@@ -110,6 +108,10 @@ class Scheduler:
             paused=state.paused,
             enabled=self.enabled,
             due=worker.is_due,
+            crashing=open_run is not None
+            and open_run.pages == 0
+            and state.failures >= FREE_RESUMES
+            and (state.next_in_seconds or 0) > 0,
         )
         decision = decide(situation)
         if decision.close:
@@ -122,8 +124,14 @@ class Scheduler:
             log.warning("slot.skipped", stream=str(worker.stream), run=str(open_run.run_id))
             worker.schedule_in(worker.next_delay_seconds())
         elif decision.start is not None:
-            done.started += 1
-            worker.start(decision.start, open_run)
+            if decision.start is Start.RESUMED and open_run is not None and open_run.pages == 0:
+                # counted before it runs: afterwards we may be dead
+                wait = failure_backoff_seconds(state.failures + 1)
+                await book_next(self._postgres, worker.stream, seconds=wait, failed=True)
+                worker.failures = state.failures + 1
+            if not self._draining:
+                done.started += 1
+                worker.start(decision.start, open_run)
         elif worker.is_due:  # disabled or paused: the slot passes
             worker.schedule_in(worker.next_delay_seconds())
 

@@ -25,6 +25,7 @@ from syncd.daemon.scheduler import Scheduler
 from syncd.daemon.worker import StreamWorker
 from syncd.ledger import accounts
 from syncd.ledger.schema import check_schema
+from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.systemd import Notifier, feed_watchdog
 
@@ -59,21 +60,18 @@ class Daemon:
 
     async def _wait_for_database(self, postgres: Postgres) -> bool:
         """Until PostgreSQL answers with the right schema; False where we were told to stop first."""
-        delay, said = 0.5, False
+        delay = 0.5
         while not self._ended.is_set():
             try:
                 await check_schema(postgres)
             except DatabaseAwayError as error:
-                if not said:
-                    log.warning("database.went_away", error=str(error))
-                said = True
+                outage.failed(error)
                 self._notifier.extend_timeout(EXTEND_SECONDS)
                 self._notifier.status(f"waiting for PostgreSQL at {self.settings.database.place}")
                 await self._sleep(delay * random.uniform(0.75, 1.25))  # noqa: S311  # no herd
                 delay = min(LONGEST_RETRY_SECONDS, delay * 2)
             else:
-                if said:
-                    log.warning("database.came_back")
+                outage.ended()
                 return True
         return False
 

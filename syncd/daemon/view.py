@@ -117,7 +117,10 @@ class StreamView(Observer):
     def status_line(self) -> str:
         """One ASCII line for systemd: `emag/main/offers page 118/410 28% 2.9 req/s ETA 6m`."""
         pages = f"/{self.pages_expected}" if self.pages_expected is not None else ""
-        line = f"{self.stream} page {self.page}{pages} {self.percent}% {self.requests_per_second:.1f} req/s"
+        page = (
+            self.page if self.pages_expected is None else min(self.page, self.pages_expected)
+        )  # the empty one is last
+        line = f"{self.stream} page {page}{pages} {self.percent}% {self.requests_per_second:.1f} req/s"
         if self.waiting_for:
             return f"{line} waiting: {self.waiting_for[:60]}"
         eta = self.eta_seconds

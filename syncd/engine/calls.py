@@ -29,6 +29,7 @@ from syncd.ledger.accumulators import Recorder
 from syncd.ledger.budget import Budget, Slot
 from syncd.ledger.runs import declare_wait
 from syncd.policy.backoff import DECLARED_ABOVE_SECONDS, backoff_seconds
+from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
 
 MOST_FAILED_PROBES = 3
@@ -44,19 +45,15 @@ _BREAKER_REASONS = {Reason.TIMEOUT, Reason.CONNECTION, Reason.HTTP_5XX, Reason.B
 async def persist(operation: Callable[[], Awaitable[T]], stop: StopSignal) -> T:
     """Repeat while the database is away. The lease bounds it: when trust in it runs out, `stop` is set."""
     delay = 0.1
-    said = False
     while True:
         try:
             result = await operation()
         except DatabaseAwayError as error:
-            if not said:
-                log.warning("database.went_away", error=str(error))
-            said = True
+            outage.failed(error)
             await stop.sleep(delay)
             delay = min(2.0, delay * 2)
         else:
-            if said:
-                log.warning("database.came_back")
+            outage.succeeded()
             return result
 
 

@@ -15,7 +15,7 @@ _ALL = """
 SELECT a.source, a.name, s.resource, s.paused_at IS NOT NULL AS paused, s.failures,
        extract(epoch FROM s.next_attempt_at - clock_timestamp())::float8 AS next_in_seconds,
        r.run_id, r.status, r.initiated_by, r.dry_run, r.wanted_pages, r.wanted_requests, r.wanted_records,
-       r.cancel_requested_by, l.expires_at > clock_timestamp() AS alive,
+       r.cancel_requested_by, r.pages, l.expires_at > clock_timestamp() AS alive,
        l.owner_host, l.owner_boot, l.owner_pid, l.owner_started
   FROM stream s JOIN account a USING (account_id) JOIN lease l USING (stream_id)
   LEFT JOIN run r ON r.stream_id = s.stream_id AND r.status IN ('queued', 'running')
@@ -34,6 +34,7 @@ class OpenRun:
     wanted_requests: int | None
     wanted_records: int | None
     cancelled_by: str | None
+    pages: int
     alive: bool
     owner: Owner
 
@@ -70,6 +71,7 @@ async def load_states(postgres: Postgres) -> dict[Stream, StreamState]:
                 row["wanted_requests"],
                 row["wanted_records"],
                 row["cancel_requested_by"],
+                row["pages"],
                 bool(row["alive"]),
                 owner,
             )

@@ -2,6 +2,8 @@
 
     next = end of the last run + interval, jittered, moved off the round minute
     after n failures in a row: at least backoff(n) after the end, whatever the interval
+    a run whose process died goes on at once; one that kills its process again and again, without storing
+    anything, counts as a failure each time and then waits like one
 
 Missed times are not made up for: the schedule counts from now, never from what should have been.
 The vendor asks not to call on round times (vendor document v4.4.9, section on limits).
@@ -20,6 +22,9 @@ QUIET_SECONDS = 7.0
 
 FIRST_BACKOFF_SECONDS = 30.0
 LONGEST_BACKOFF_SECONDS = 3600.0
+
+FREE_RESUMES = 3
+"""Dead runs that stored nothing, in a row, which are resumed at once; later ones wait for the slot."""
 
 
 def interval_with_jitter(interval_seconds: float, jitter: float) -> float:
@@ -72,6 +77,7 @@ class Situation:
     open_status  of its open run; None where there is none
     lapsed       the open run's lease has run out, or its owner is proven dead
     due          the stream's slot has come
+    crashing     the dead run is one of several that stored nothing, and the backoff has not passed
     """
 
     open_status: Status | None
@@ -79,12 +85,13 @@ class Situation:
     paused: bool
     enabled: bool
     due: bool
+    crashing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What follows. start None: nothing begins. skipped: the slot passes because a run lives.
-    close: the dead run is ended without a successor, because nothing may start by itself."""
+    close: the dead run is ended without a successor, because nothing may start by itself just now."""
 
     start: Start | None = None
     skipped: bool = False
@@ -98,6 +105,6 @@ def decide(now: Situation) -> Decision:
         return Decision(None if now.paused else Start.REQUESTED)
     if now.open_status is Status.RUNNING:
         if now.lapsed:
-            return Decision(Start.RESUMED) if may_start_by_itself else Decision(close=True)
+            return Decision(Start.RESUMED) if may_start_by_itself and not now.crashing else Decision(close=True)
         return Decision(skipped=now.due and may_start_by_itself)
     return Decision(Start.SCHEDULED if now.due and may_start_by_itself else None)

@@ -122,3 +122,8 @@ def test_what_a_look_at_the_ledger_leads_to(
 ) -> None:
     """Every situation there is."""
     assert decide(Situation(open_status, lapsed, paused, enabled, due)) == (when_due if due else otherwise)
+
+
+def test_a_run_that_kills_its_process_again_and_again_waits_for_its_slot() -> None:
+    dead = Situation(Status.RUNNING, lapsed=True, paused=False, enabled=True, due=False, crashing=True)
+    assert decide(dead) == CLOSE

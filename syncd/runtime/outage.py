@@ -1,0 +1,55 @@
+"""Says once that the database has gone away, and once that it is back, whoever notices it first.
+
+Many parts of a process notice an outage, each in its own time: a page's statement at once, the pool seconds
+later, a connection that was idle perhaps only when all is well again. So it is over when something succeeds
+and nothing has failed for `QUIET_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import structlog
+
+log = structlog.get_logger()
+
+QUIET_SECONDS = 5.0
+"""As long as the pool makes a caller wait, who then fails late."""
+
+
+class Outage:
+    """One a process: it has one database."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failed_at: float | None = None
+        self._pool_said: str | None = None
+
+    def failed(self, error: Exception) -> None:
+        """The database did not answer."""
+        if self._failed_at is None:
+            log.warning("database.went_away", error=str(error))
+        self._failed_at = self._clock()
+
+    def succeeded(self) -> None:
+        """The database answered; perhaps others will still find that it did not."""
+        if self._failed_at is not None and self._clock() - self._failed_at >= QUIET_SECONDS:
+            self.ended()
+
+    def ended(self) -> None:
+        """The database answered, and there are no others."""
+        if self._failed_at is not None:
+            log.warning("database.came_back")
+        self._failed_at = self._pool_said = None
+
+    def is_new(self, record: logging.LogRecord) -> bool:
+        """Whether the pool has not said this before in this outage: it tells the reason, at every attempt."""
+        text = record.getMessage()
+        is_new, self._pool_said = text != self._pool_said, text
+        return is_new
+
+
+outage = Outage()
+logging.getLogger("psycopg.pool").addFilter(outage.is_new)

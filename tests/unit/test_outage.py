@@ -1,0 +1,39 @@
+"""An outage is said once when it begins and once when it ends."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from syncd.runtime.log import configure_log
+from syncd.runtime.outage import QUIET_SECONDS, Outage
+
+
+def test_an_outage_that_many_notice_is_said_once_each_way(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_log(target="stderr")
+    now = 100.0
+    outage = Outage(lambda: now)
+    outage.succeeded()
+    outage.failed(OSError("cut"))
+    outage.succeeded()
+    now += QUIET_SECONDS - 1
+    outage.failed(OSError("an idle connection finds it late"))
+    now += QUIET_SECONDS - 1
+    outage.succeeded()
+    assert capsys.readouterr().err.count("database.") == 1
+    now += 1
+    outage.succeeded()
+    outage.succeeded()
+    assert capsys.readouterr().err.count("database.came_back") == 1
+    outage.failed(OSError("again"))
+    assert capsys.readouterr().err.count("database.went_away") == 1
+
+
+def test_the_reason_of_the_pool_is_said_once_an_outage() -> None:
+    outage = Outage(lambda: 100.0)
+    same, other = (logging.makeLogRecord({"msg": text}) for text in ("refused", "wrong password"))
+    assert [outage.is_new(record) for record in (same, same, other, other)] == [True, False, True, False]
+    outage.failed(OSError("refused"))
+    outage.ended()
+    assert outage.is_new(other)

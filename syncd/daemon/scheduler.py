@@ -26,6 +26,7 @@ from syncd.runtime.process import proven_dead
 log = structlog.get_logger()
 
 TICK_SECONDS = 2.0
+LONGEST_LOOK_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -63,8 +64,8 @@ class Scheduler:
         while not self._draining:
             try:
                 await self.tick()
-            except DatabaseAwayError as error:
-                outage.failed(error)
+            except (DatabaseAwayError, TimeoutError) as error:
+                outage.failed(error if str(error) else DatabaseAwayError("look at all streams: no answer in time"))
                 self.last_tick_ok = False
             else:
                 outage.succeeded()
@@ -81,7 +82,8 @@ class Scheduler:
 
     async def tick(self) -> Tick:
         """Look at every stream once."""
-        states = await load_states(self._postgres)
+        async with asyncio.timeout(LONGEST_LOOK_SECONDS):  # a frozen server never answers
+            states = await load_states(self._postgres)
         self.paused = {stream for stream, state in states.items() if state.paused}
         done = Tick()
         for stream, worker in list(self.workers.items()):  # a reload may add or remove some meanwhile

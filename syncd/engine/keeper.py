@@ -18,6 +18,7 @@ from syncd.engine.stop import StopSignal
 from syncd.ledger.accumulators import FLUSH_SECONDS, Recorder
 from syncd.ledger.claims import LeaseHolder
 from syncd.ledger.runs import load_cancel
+from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
 
 log = structlog.get_logger()
@@ -37,7 +38,8 @@ async def keep_lease(holder: LeaseHolder, claim: Claim, stop: StopSignal) -> Non
             stop.stop(Cause.LEASE_LOST, str(error))
             return
         except (DatabaseAwayError, TimeoutError) as error:
-            log.warning("lease.not_renewed", error=str(error) or "no answer in time")
+            outage.failed(error if str(error) else DatabaseAwayError("renew the lease: no answer in time"))
+            log.debug("lease.not_renewed", error=str(error) or "no answer in time")
             pause = min(RETRY_SECONDS, claim.lease_seconds / 10)
         else:
             pause = claim.lease_seconds / 3

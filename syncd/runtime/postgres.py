@@ -63,8 +63,9 @@ _MISSING_STATES = {"3F000", "42P01", "42703", "42883"}
 def translated(doing: str) -> Iterator[None]:
     """Raise our errors instead of psycopg's; `doing` says what was tried.
 
-    A task that is cancelled while its connection breaks hears of the broken connection only: psycopg tries to
-    cancel the statement first, and fails. Whoever repeats on DatabaseAwayError would then run for ever.
+    A cancel can get lost below us: psycopg tells of a connection that broke at that moment, its pool tries the
+    next one, `asyncio.wait_for` (before Python 3.12) prefers a result that has just come. Whoever then goes on
+    would run for ever, and whoever waits for its end, too.
     """
     try:
         yield
@@ -72,6 +73,8 @@ def translated(doing: str) -> Iterator[None]:
         if _is_being_cancelled():
             raise asyncio.CancelledError from error
         _raise_ours(doing, error)
+    if _is_being_cancelled():
+        raise asyncio.CancelledError
 
 
 def _is_being_cancelled() -> bool:

@@ -190,7 +190,7 @@ def _signals_as_exceptions() -> Iterator[None]:
         raise Stopped(number)
 
     def raise_again(lost: UnraisableHookArgs) -> None:
-        """What is raised in a callback (a finalizer, logging's at a fork) is swallowed there, and the signal with it."""
+        """What is raised in a callback (a finalizer, logging's at a fork) is swallowed there, signal or not."""
         if isinstance(stopped := lost.exc_value, Stopped):
             signal.signal(signal.SIGALRM, lambda _, frame: stop(stopped.number, frame))
             signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)

@@ -51,13 +51,15 @@ class RunRequest:
 
 @dataclass(slots=True)
 class RunReport:
-    """What came of one stream: an outcome, or why there was no run. row is None where the ledger is away."""
+    """What came of one stream: an outcome, or why there was no run. row is None where the ledger is away,
+    problems are of its configuration."""
 
     stream: Stream
     outcome: Outcome | None = None
     refused: Busy | Paused | None = None
     row: RunRow | None = None
     notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
 
 def stream_of(account: AccountSettings) -> Stream:
@@ -88,7 +90,13 @@ async def open_source(account: AccountSettings) -> AsyncIterator[EmagOffers]:
 async def open_budget(postgres: Postgres, account: AccountSettings, account_id: int) -> Budget:
     """The account's slots, registered."""
     login = login_of(account.host, account.username)
-    budget = Budget(postgres, account_id=account_id, login=login, calls_per_second=account.calls_per_second)
+    budget = Budget(
+        postgres,
+        account_id=account_id,
+        login=login,
+        calls_per_second=account.calls_per_second,
+        extra_seconds=account.sync.request_delay,
+    )
     await budget.register()
     return budget
 
@@ -150,7 +158,6 @@ def _options(account: AccountSettings, request: RunRequest, caps: Caps, *, deadl
         batch_size=sync.batch_size,
         concurrency=sync.concurrency,
         max_attempts=sync.max_attempts,
-        request_delay_seconds=sync.request_delay,
         fresh=request.fresh,
         ignored=account.ignore_changes,
     )
@@ -186,7 +193,6 @@ async def plan_account(
         observer=observer,
         max_requests=sync.max_requests,
         max_attempts=sync.max_attempts,
-        request_delay_seconds=sync.request_delay,
         deadline=asyncio.get_running_loop().time() + sync.timeout_hours * 3600,
     )
     async with open_source(account) as source:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -58,14 +60,17 @@ def main() -> None:
     try:
         cli.main(prog_name="syncd", standalone_mode=True)
     except ConfigError as error:
-        lines = [f"syncd: {len(error.problems)} problem{'s' if len(error.problems) > 1 else ''} in the configuration:"]
-        _leave(EXIT_CONFIG, "\n".join([*lines, *(f"  - {problem}" for problem in error.problems)]))
+        count = len(error.problems)
+        _leave(EXIT_CONFIG, f"{count} problem{'s' if count > 1 else ''} in the configuration:", error.problems)
     except SchemaError as error:
-        _leave(EXIT_CONFIG, f"syncd: {error}")
+        _leave(EXIT_CONFIG, str(error))
     except SyncError as error:
-        _leave(EXIT_FAILED, f"syncd: {error}")
+        _leave(EXIT_FAILED, str(error))
 
 
-def _leave(code: int, text: str) -> None:
-    click.echo(text, err=True)
+def _leave(code: int, text: str, problems: Sequence[str] = ()) -> None:
+    """Say it on standard error, and on standard output too where a machine waits for JSON."""
+    click.echo("\n".join([f"syncd: {text}", *(f"  - {problem}" for problem in problems)]), err=True)
+    if "--json" in sys.argv:
+        click.echo(json.dumps({"error": text, "problems": list(problems), "exit_code": code}))
     sys.exit(code)

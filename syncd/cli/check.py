@@ -13,8 +13,9 @@ from syncd.app import open_budget, open_postgres, open_source, stream_of
 from syncd.cli import EXIT_CONFIG, EXIT_FAILED
 from syncd.cli.options import Place, choose_accounts, json_option, on_ledger, print_json, with_place
 from syncd.config import AccountSettings, Settings
-from syncd.contract.errors import CallError, ConfigError, SchemaError, SyncError
+from syncd.contract.errors import CallError, ConfigError, FatalError, SchemaError, SyncError
 from syncd.contract.text import escape
+from syncd.contract.words import Cause
 from syncd.ledger import accounts
 from syncd.ledger.schema import SCHEMA_VERSION, check_schema
 from syncd.runtime.postgres import Postgres
@@ -108,7 +109,11 @@ async def _look_at_api(postgres: Postgres, account: AccountSettings) -> str:
     budget = await open_budget(postgres, account, (await accounts.load_ids(postgres, stream)).account_id)
     slot = await budget.take_slot()
     if slot.blocked or slot.wait_seconds > LONGEST_WAIT_SECONDS:
-        return f"not asked: the API is to be left alone for another {slot.wait_seconds:.0f} s"
+        raise FatalError(
+            f"{account.base_url}: not asked: it is to be left alone for another {slot.wait_seconds:.0f} s "
+            "(it asked for that, or it failed too often)",
+            cause=Cause.RATE_LIMITED,
+        )
     await asyncio.sleep(slot.wait_seconds)
     async with open_source(account) as source:
         try:

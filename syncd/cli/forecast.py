@@ -16,11 +16,13 @@ from syncd.runtime.postgres import Postgres
 LOOK_UPS_AND_COUNTS = 2
 
 
-def forecast(account: AccountSettings, outlook: Outlook) -> dict[str, Any]:
+def forecast(
+    account: AccountSettings, outlook: Outlook, *, fresh: bool = False, limit: int | None = None
+) -> dict[str, Any]:
     """Pages, requests and minutes that the next run of this account should need, as far as is known."""
     sync = account.sync
     size = sync.items_per_page
-    goes_on = outlook.checkpoint_page and outlook.page_size == size
+    goes_on = outlook.checkpoint_page and outlook.page_size == size and not fresh
     checkpoint = outlook.checkpoint_page if goes_on else 0
     facts: dict[str, Any] = {
         "stream": str(stream_of(account)),
@@ -30,6 +32,7 @@ def forecast(account: AccountSettings, outlook: Outlook) -> dict[str, Any]:
         "expected_requests": None,
         "expected_minutes": None,
         "max_pages": sync.max_pages,
+        "max_records": limit,
         "max_requests": sync.max_requests,
         "timeout_hours": sync.timeout_hours,
         "paused_by": outlook.paused_by,
@@ -38,22 +41,27 @@ def forecast(account: AccountSettings, outlook: Outlook) -> dict[str, Any]:
     if outlook.expected is None:
         return facts
     pages = max(0, -(-outlook.expected // size) - checkpoint) + 1
-    capped = min(pages, sync.max_pages)
+    capped = min(pages, sync.max_pages, pages if limit is None else limit // size + 1)
     requests = min(capped + LOOK_UPS_AND_COUNTS + bool(checkpoint), sync.max_requests)
     seconds = requests * (SLACK / account.calls_per_second + sync.request_delay)
     return facts | {
         "expected_pages": capped,
         "expected_requests": requests,
         "expected_minutes": round(seconds / 60, 2),
-        "will_hit_cap": pages > sync.max_pages,
+        "will_hit_cap": pages > capped,
     }
 
 
-def print_forecast(settings: Settings, accounts: list[AccountSettings], *, as_json: bool) -> None:
+def print_forecast(
+    settings: Settings, accounts: list[AccountSettings], *, fresh: bool, limit: int | None, as_json: bool
+) -> None:
     """One forecast a stream."""
 
     async def load(postgres: Postgres) -> list[dict[str, Any]]:
-        return [forecast(account, await load_outlook(postgres, stream_of(account))) for account in accounts]
+        return [
+            forecast(account, await load_outlook(postgres, stream_of(account)), fresh=fresh, limit=limit)
+            for account in accounts
+        ]
 
     forecasts = on_ledger(settings, load)
     if as_json:

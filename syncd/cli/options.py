@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import click
+from psycopg.conninfo import conninfo_to_dict
 
 from syncd.app import open_postgres, stream_of
 from syncd.config import EVERYTHING, AccountSettings, Settings, load_settings
@@ -64,7 +65,8 @@ def secrets_of(settings: Settings) -> list[str]:
     secrets = [account.password.get_secret_value() for account in settings.accounts]
     if settings.optional_database is not None:
         conninfo = settings.optional_database.conninfo.get_secret_value()
-        secrets += [part.partition("=")[2].strip("'") for part in conninfo.split() if part.startswith("password=")]
+        parts = conninfo_to_dict(conninfo)
+        secrets += [str(parts[name]) for name in ("password", "sslpassword") if parts.get(name)]
     tokens = (settings.sync.control_token, settings.sync.control_token_previous)
     return secrets + [token.get_secret_value() for token in tokens if token is not None]
 

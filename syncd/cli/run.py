@@ -60,7 +60,7 @@ def run(
     settings = place.load(overrides)
     chosen = choose_accounts(settings, streams)
     if dry_run:
-        print_forecast(settings, chosen, as_json=as_json)
+        print_forecast(settings, chosen, fresh=fresh, limit=limit, as_json=as_json)
         return
     request = RunRequest(initiator(), max_records=limit, fresh=fresh, force=force)
     with progress_view(wanted=not as_json) as view:
@@ -97,19 +97,13 @@ async def _run_all(
         async def one(account: AccountSettings, stop: StopSignal) -> RunReport:
             try:
                 return await sync_account(postgres, account, request, stop, observer_of(account))
-            except ConfigError:
-                raise
+            except ConfigError as error:
+                return RunReport(stream_of(account), problems=error.problems)
             except SyncError as error:  # before the claim, or the ledger is away: nothing was begun
                 return RunReport(stream_of(account), Outcome(error.cause, str(error)))
 
-        results = await asyncio.gather(*map(one, chosen, stops), return_exceptions=True)
-    problems = [line for result in results if isinstance(result, ConfigError) for line in result.problems]
-    for result in results:
-        if isinstance(result, BaseException) and not isinstance(result, ConfigError):
-            raise result
-    if problems:
-        raise ConfigError(problems)
-    return [result for result in results if isinstance(result, RunReport)], interrupted.is_set()
+        reports = await asyncio.gather(*map(one, chosen, stops))
+    return list(reports), interrupted.is_set()
 
 
 def stop_on_signals(stops: list[StopSignal]) -> asyncio.Event:
@@ -138,6 +132,8 @@ def _exit_code(reports: list[RunReport]) -> int:
 
 
 def _code_of(report: RunReport) -> int:
+    if report.problems:
+        return EXIT_CONFIG
     if report.outcome is None:
         return EXIT_BUSY if isinstance(report.refused, Busy) else EXIT_FAILED
     if report.outcome.cause is Cause.LEASE_LOST:
@@ -150,6 +146,8 @@ def _facts(report: RunReport) -> dict[str, Any]:
     if report.row is not None:
         return run_facts(report.row)
     facts: dict[str, Any] = {"stream": str(report.stream)}
+    if report.problems:
+        return facts | {"status": "refused", "problems": report.problems}
     if isinstance(report.refused, Busy):
         return facts | {"status": "busy", "sync_id": report.refused.run_id, "owner": report.refused.owner}
     if isinstance(report.refused, Paused):

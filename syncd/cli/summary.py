@@ -22,6 +22,8 @@ COLOURS = {
 
 def print_report(report: RunReport) -> None:
     """What one `syncd run` did to one stream."""
+    for problem in report.problems:
+        click.echo(f"syncd: {problem}", err=True)
     for note in report.notes:
         click.echo(f"{report.stream}: {note}")
     if isinstance(report.refused, Busy):

@@ -159,3 +159,19 @@ class BatchResult:
     field_faults: int = 0
     already_applied: bool = False
     rejections: list[tuple[int, Rejected]] = field(default_factory=list)
+
+    def __add__(self, other: BatchResult) -> BatchResult:
+        """Both together."""
+        return BatchResult(
+            pages=self.pages + other.pages,
+            fetched=self.fetched + other.fetched,
+            inserted=self.inserted + other.inserted,
+            updated=self.updated + other.updated,
+            unchanged=self.unchanged + other.unchanged,
+            revived=self.revived + other.revived,
+            quarantined=self.quarantined + other.quarantined,
+            duplicates=self.duplicates + other.duplicates,
+            field_faults=self.field_faults + other.field_faults,
+            already_applied=self.already_applied and other.already_applied,
+            rejections=[*self.rejections, *other.rejections],
+        )

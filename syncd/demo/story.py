@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 import psycopg
@@ -30,9 +31,13 @@ from syncd.demo.place import Place, default_folder, forget_foreign_settings
 from syncd.runtime.embedded import EmbeddedPostgres
 from syncd.runtime.embedded.binaries import Source
 
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
 EXIT_PARTIAL = 3
 _PAGES_A_RUN = 99  # the default cap, less the empty page at the end
 _SPARE_RUNS = 3
+_AGAIN_SECONDS = 0.05
 
 
 class Stopped(KeyboardInterrupt):
@@ -184,13 +189,23 @@ def _signals_as_exceptions() -> Iterator[None]:
         _ignore_signals()
         raise Stopped(number)
 
+    def raise_again(lost: UnraisableHookArgs) -> None:
+        """What is raised in a callback (a finalizer, logging's at a fork) is swallowed there, signal or not."""
+        if isinstance(stopped := lost.exc_value, Stopped):
+            signal.signal(signal.SIGALRM, lambda _, frame: stop(stopped.number, frame))
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+        else:
+            sys.__unraisablehook__(lost)
+
     # SIGINT too: a shell starts background jobs with it ignored
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, stop)
+    hook, sys.unraisablehook = sys.unraisablehook, raise_again
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -89,7 +89,7 @@ class PageReader:
                     return
                 if self._stop.outcome is None:
                     self._read_ahead(number)
-                    await asyncio.wait({self._tasks[number], stopped}, return_when=asyncio.FIRST_COMPLETED)
+                    await self._wait_for(number, storing, stopped)
                 batch = self._take_ready(number, most_records)
                 if not batch and self._read_again(number):
                     continue
@@ -108,6 +108,17 @@ class PageReader:
             self._ended = True
             stopped.cancel()
             await self._abandon()
+
+    async def _wait_for(self, number: int, storing: Storing, stopped: asyncio.Task[None]) -> None:
+        """Until this page has come, or the stop; a batch that could not be stored raises its error at once."""
+        while not self._tasks[number].done() and not stopped.done():
+            task = storing()
+            waited = {self._tasks[number], stopped}
+            if task is not None and task.done():
+                task.result()
+            elif task is not None:
+                waited.add(task)
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
 
     async def _let_grow(
         self, batch: list[Page], most_records: int, storing: Storing, stopped: asyncio.Task[None]

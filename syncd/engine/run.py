@@ -51,7 +51,6 @@ class RunOptions:
     batch_size: int
     concurrency: int
     max_attempts: int
-    request_delay_seconds: float
     fresh: bool = False
     ignored: Collection[str] = ()
 
@@ -87,7 +86,6 @@ class Run:
             observer=observer,
             max_requests=options.caps.max_requests,
             max_attempts=options.max_attempts,
-            request_delay_seconds=options.request_delay_seconds,
             deadline=options.deadline,
         )
         self._verifier = Verifier(postgres, claim, source, self._calls, self._store, stop)

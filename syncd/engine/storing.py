@@ -53,12 +53,21 @@ class Storing:
     async def _write(
         self, sweep: Sweep, pages: Sequence[Page], compared: Compared, overlap_page: int, listed: bool
     ) -> None:
-        fresh: list[Compared] = [compared]  # for the first attempt only: an unknown commit may have changed all
+        first = True
 
         async def attempt() -> BatchResult:
-            return await self._store.store(
-                sweep, pages, overlap_page=overlap_page, listed=listed, compared=fresh.pop() if fresh else None
-            )
+            nonlocal first
+            if first:
+                first = False
+                return await self._store.store(
+                    sweep, pages, overlap_page=overlap_page, listed=listed, compared=compared
+                )
+            # What was compared may be out of date now. And page by page: all at once may be too much for a slow
+            # link. A page that was committed unheard is found in the manifest, and left alone.
+            results = [
+                await self._store.store(sweep, [page], overlap_page=overlap_page, listed=listed) for page in pages
+            ]
+            return sum(results[1:], start=results[0])
 
         result = await persist(attempt, self._stop)
         self._stored(pages[-1].number, result)

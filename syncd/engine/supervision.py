@@ -28,6 +28,7 @@ log = structlog.get_logger()
 UNWIND_SECONDS = 5.0
 RETRY_SECONDS = 0.3
 ANALYZE_FROM_RECORDS = 1000
+ANALYZE_SECONDS = 20.0
 
 
 async def work_under_lease(
@@ -88,24 +89,30 @@ async def _release(
         try:
             async with asyncio.timeout(max(1.0, until - loop.time())):
                 await recorder.flush(postgres, claim.run_id)
-                if outcome.cause is Cause.END_OF_DATA:
-                    await _analyze(postgres, claim)
                 released = await claims.release(postgres, claim, outcome)
         except (DatabaseAwayError, TimeoutError) as error:
             if loop.time() >= until:
                 return Outcome(Cause.LEASE_LOST, f"{outcome.message or outcome.cause}; its end was not stored: {error}")
             await asyncio.sleep(RETRY_SECONDS)
         else:
+            if released and outcome.cause is Cause.END_OF_DATA:
+                await _analyze(postgres, claim)
             return outcome if released else Outcome(Cause.LEASE_LOST, "another process had closed this run")
 
 
 async def _analyze(postgres: Postgres, claim: Claim) -> None:
     """A new table without statistics is planned badly until autovacuum comes by. Of the columns that queries
-    join and filter by; all of them would take ten times as long."""
-    row = await load_run(postgres, claim.run_id)
-    if row is not None and row.inserted >= ANALYZE_FROM_RECORDS:
-        async with postgres.connection("analyze the records") as connection:
-            await connection.execute("ANALYZE record (stream_id, key, missing_since, absent_sweep)")
+    join and filter by; all of them would take ten times as long. A courtesy: it never changes how a run ended."""
+    try:
+        async with asyncio.timeout(ANALYZE_SECONDS):
+            row = await load_run(postgres, claim.run_id)
+            if row is None or row.inserted < ANALYZE_FROM_RECORDS:
+                return
+            async with postgres.connection("analyze the records") as connection, connection.transaction():
+                await connection.execute("SET LOCAL lock_timeout = '1s'")
+                await connection.execute("ANALYZE record (stream_id, key, missing_since, absent_sweep)")
+    except (SyncError, TimeoutError) as error:
+        log.info("statistics.not_made", error=str(error))
 
 
 async def load_quietly(postgres: Postgres, claim: Claim) -> RunRow | None:

@@ -53,14 +53,22 @@ class Budget:
     """The slots and the breaker of one account."""
 
     def __init__(
-        self, postgres: Postgres, *, account_id: int, login: str, calls_per_second: float, limit_class: str = "default"
+        self,
+        postgres: Postgres,
+        *,
+        account_id: int,
+        login: str,
+        calls_per_second: float,
+        limit_class: str = "default",
+        extra_seconds: float = 0.0,
     ) -> None:
         self._postgres = postgres
         self._account_id = account_id
         self._key = {"login": login, "class": limit_class}
-        self.spacing_seconds = SLACK / calls_per_second
+        # An extra pause is part of the spacing: slept after a slot, it would move calls out of their slots.
+        self.spacing_seconds = SLACK / calls_per_second + extra_seconds
         # Beyond marketplace rates (loopback only) a slot costs more than a call: take a tenth of a second's.
-        self._slots_at_once = max(1, int(calls_per_second / 10)) if calls_per_second > 100 else 1
+        self._slots_at_once = max(1, int(calls_per_second / 10)) if calls_per_second > 100 and not extra_seconds else 1
         self._in_hand = 0
 
     async def register(self) -> None:

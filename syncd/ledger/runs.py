@@ -110,7 +110,7 @@ async def load_current_runs(postgres: Postgres) -> list[RunRow]:
 
 async def find_runs(postgres: Postgres, prefix: str, *, limit: int = 5) -> list[RunRow]:
     """The runs whose id starts so: people type the first digits."""
-    return await _load(postgres, "WHERE r.run_id::text LIKE %s LIMIT %s", [prefix.replace("%", "") + "%", limit])
+    return await _load(postgres, "WHERE starts_with(r.run_id::text, %s) LIMIT %s", [prefix, limit])
 
 
 async def declare_wait(postgres: Postgres, claim: Claim, seconds: float, reason: str) -> None:

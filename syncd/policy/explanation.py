@@ -76,7 +76,7 @@ def _explain_running(run: RunRow) -> list[str]:
 
 
 def _what_next(run: RunRow, cause: Cause) -> str:
-    when = f" not before {run.next_attempt_at:%H:%M:%S %Z}" if run.next_attempt_at else ""
+    when = f" not before {run.next_attempt_at:%Y-%m-%d %H:%M:%S %Z}" if run.next_attempt_at else ""
     if cause in SWEEP_ENDED_BY:
         return f"The next run starts a new sweep{when}."
     at = f" at page {run.checkpoint_page}" if run.checkpoint_page else " at the beginning"

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
+SLOTS_A_KEY = 8
 STALE_PAGES = 3
+STALE_KEYS = 20
+"""Both must be reached: single keys may look seen by chance."""
 
 
 class LoopGuard:
@@ -16,11 +19,10 @@ class LoopGuard:
     """
 
     def __init__(self, expected: int | None) -> None:
-        size = 1 << max(16, (8 * (expected or 200_000)).bit_length())
-        self._seen = bytearray(size)
-        self._mask = size - 1
+        self._filters = [_new_filter(expected or 200_000)]
+        self._room = len(self._filters[0]) // SLOTS_A_KEY
         self._pages: dict[bytes, int] = {}
-        self._stale = 0
+        self._stale = self._stale_keys = 0
 
     def seed(self, pages: Iterable[Sequence[str]]) -> None:
         """Remember the keys of pages that earlier runs of the sweep stored."""
@@ -38,17 +40,28 @@ class LoopGuard:
         earlier = self._pages.setdefault(digest, number)
         if earlier != number:
             return f"page {number} shows the same {len(keys)} keys as page {earlier}"
-        self._stale = 0 if self._count_new(keys) or again else self._stale + 1
-        if self._stale >= STALE_PAGES:
-            return f"pages {number - STALE_PAGES + 1} to {number} brought no new key"
+        if self._count_new(keys) or again:
+            self._stale = self._stale_keys = 0
+            return None
+        self._stale, self._stale_keys = self._stale + 1, self._stale_keys + len(keys)
+        if self._stale >= STALE_PAGES and self._stale_keys >= STALE_KEYS:
+            return f"pages {number - self._stale + 1} to {number} brought no new key"
         return None
 
     def _count_new(self, keys: Sequence[str]) -> int:
-        seen, mask, new = self._seen, self._mask, 0
+        new = 0
         for key in keys:
             value = hash(key)
-            first, second = value & mask, (value >> 32) & mask
-            if not (seen[first] and seen[second]):
-                seen[first] = seen[second] = 1
+            if not any(seen[value % len(seen)] and seen[(value >> 32) % len(seen)] for seen in self._filters):
+                if self._room == 0:  # more than was expected: a filter that is too full has seen everything
+                    self._filters.append(_new_filter(2 * len(self._filters[-1]) // SLOTS_A_KEY))
+                    self._room = len(self._filters[-1]) // SLOTS_A_KEY
+                seen = self._filters[-1]
+                seen[value % len(seen)] = seen[(value >> 32) % len(seen)] = 1
+                self._room -= 1
                 new += 1
         return new
+
+
+def _new_filter(keys: int) -> bytearray:
+    return bytearray(1 << max(16, (SLOTS_A_KEY * keys - 1).bit_length()))

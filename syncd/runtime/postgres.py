@@ -11,9 +11,10 @@ SQLSTATE, never by text:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg
 from psycopg import AsyncConnection, conninfo, sql
@@ -60,21 +61,42 @@ _MISSING_STATES = {"3F000", "42P01", "42703", "42883"}
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Raise our errors instead of psycopg's; `doing` says what was tried."""
+    """Raise our errors instead of psycopg's; `doing` says what was tried.
+
+    A cancel can get lost below us: psycopg tells of a connection that broke at that moment, its pool tries the
+    next one, `asyncio.wait_for` (before Python 3.12) prefers a result that has just come. Whoever then goes on
+    would run for ever, and whoever waits for its end, too.
+    """
     try:
         yield
-    except PoolTimeout as error:
-        raise DatabaseAwayError(f"{doing}: no connection to PostgreSQL in time") from error
     except psycopg.Error as error:
-        state = error.sqlstate
-        text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if state in _AWAY_STATES or (state is not None and state.startswith("08")):
-            raise DatabaseAwayError(f"{doing}: {text} (SQLSTATE {state})") from error
-        if state is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-            raise DatabaseAwayError(f"{doing}: {text}") from error
-        if state in _MISSING_STATES:
-            raise SchemaError(f"{doing}: {text}: run `syncd migrate`", cause=Cause.DATABASE) from error
-        raise FatalError(f"{doing}: {text} (SQLSTATE {state})", cause=Cause.DATABASE) from error
+        if _is_being_cancelled():
+            raise asyncio.CancelledError from error
+        _raise_ours(doing, error)
+    if _is_being_cancelled():
+        raise asyncio.CancelledError
+
+
+def _is_being_cancelled() -> bool:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no event loop: a blocking connection
+        return False
+    return task is not None and task.cancelling() > 0
+
+
+def _raise_ours(doing: str, error: psycopg.Error) -> NoReturn:
+    if isinstance(error, PoolTimeout):
+        raise DatabaseAwayError(f"{doing}: no connection to PostgreSQL in time") from error
+    state = error.sqlstate
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if state in _AWAY_STATES or (state is not None and state.startswith("08")):
+        raise DatabaseAwayError(f"{doing}: {text} (SQLSTATE {state})") from error
+    if state is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        raise DatabaseAwayError(f"{doing}: {text}") from error
+    if state in _MISSING_STATES:
+        raise SchemaError(f"{doing}: {text}: run `syncd migrate`", cause=Cause.DATABASE) from error
+    raise FatalError(f"{doing}: {text} (SQLSTATE {state})", cause=Cause.DATABASE) from error
 
 
 class Postgres:

@@ -10,7 +10,8 @@ from math import isfinite
 
 _SECONDS = re.compile(r"[0-9]{1,300}(\.[0-9]{1,300})?")
 _EPOCH_FROM_SECONDS = 1_000_000_000  # some APIs give X-RateLimit-Reset as a date
-_LONGEST_HINT_SECONDS = 86_400
+LONGEST_WAIT_SECONDS = 86_400.0
+"""Nobody means more: a longer one would hold the login back for years, by a slip of the server."""
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
@@ -20,12 +21,12 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
         # By the server's own clock where it tells it: ours may be off.
         seconds = (until - (_date(headers.get("Date", "")) or now)).total_seconds()
     if seconds is not None and seconds >= 0:
-        return seconds
+        return min(seconds, LONGEST_WAIT_SECONDS)
     for name in ("RateLimit-Reset", "X-RateLimit-Reset"):
         hint = _seconds(headers.get(name, ""))
         if hint is not None and hint > _EPOCH_FROM_SECONDS:
             hint -= now.timestamp()
-        if hint is not None and 0 <= hint <= _LONGEST_HINT_SECONDS:
+        if hint is not None and 0 <= hint <= LONGEST_WAIT_SECONDS:
             return hint
     return None
 

@@ -13,6 +13,7 @@ answer was lost did everything, and the replay writes nothing.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,6 +111,7 @@ class PageStore:
         self._ignored = frozenset(ignored)
         self._connection: Connection | None = None
         self._reading: Connection | None = None
+        self._comparing = asyncio.Lock()
         self._unheard: dict[accumulators.Delta, float] | None = None
 
     async def connection(self) -> Connection:
@@ -130,11 +132,12 @@ class PageStore:
 
         FatalError: too much of a page cannot be stored.
         """
-        if self._reading is None or self._reading.closed or self._reading.broken:
-            self._reading = await self._postgres.connect("connect to compare pages", writer=True)
         batch = Batch(pages)
-        with translated(f"compare {batch.name}"):
-            return Compared(batch, await plan_batch(self._reading, self._claim.stream_id, batch, self._ignored))
+        async with self._comparing:  # a replay compares, too
+            if self._reading is None or self._reading.closed or self._reading.broken:
+                self._reading = await self._postgres.connect("connect to compare pages", writer=True)
+            with translated(f"compare {batch.name}"):
+                return Compared(batch, await plan_batch(self._reading, self._claim.stream_id, batch, self._ignored))
 
     async def store(
         self,

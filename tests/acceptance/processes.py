@@ -38,14 +38,14 @@ async def running(scene: Scene, *arguments: str, **settings: str) -> AsyncIterat
 
 
 async def ended(process: subprocess.Popen[str], seconds: float = 30.0) -> tuple[int, dict[str, Any]]:
-    """Its exit code, and the facts of its stream where it printed any."""
+    """Its exit code, and the facts of its stream where it printed any; what it logged as `stderr`."""
     try:
-        stdout, _ = await asyncio.to_thread(process.communicate, timeout=seconds)
+        stdout, stderr = await asyncio.to_thread(process.communicate, timeout=seconds)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGABRT)  # where it hangs
         _, stderr = await asyncio.to_thread(process.communicate)
         raise AssertionError(f"not ended within {seconds:.0f} s:\n{stderr}") from None
-    return process.returncode, json.loads(stdout)["syncs"][0] if stdout else {}
+    return process.returncode, (json.loads(stdout)["syncs"][0] if stdout else {}) | {"stderr": stderr}
 
 
 @asynccontextmanager

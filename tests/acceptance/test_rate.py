@@ -89,6 +89,14 @@ def test_two_accounts_of_one_login_share_its_budget(database: str, tmp_path: Pat
     assert calls_at[-1] - calls_at[0] < len(calls_at) / 3 * 1.25, "and it is not idle either"
 
 
+def test_an_extra_pause_lies_between_calls_and_not_after_their_slots(database: str) -> None:
+    """--request-delay: five workers that each slept by themselves would call together."""
+    with marketplace("--offers", "700") as api:
+        run = Program(database, api.base_url).sync("--request-delay", "0.3")
+        assert outcome(run)[0] == 0
+        assert min(later - earlier for earlier, later in pairwise(api.calls_at)) >= 0.6
+
+
 @pytest.mark.prove
 def test_a_busy_minute_has_at_least_174_calls_and_never_more_than_180(database: str) -> None:
     """85 seconds of reading at the limit."""

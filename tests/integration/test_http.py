@@ -330,7 +330,7 @@ def in_seconds(seconds: float) -> str:
         (["Retry-After: 7"], 7),
         (["Retry-After: 0"], 0),
         (["Retry-After: 2.5"], 2.5),
-        (["Retry-After: 99999999"], 99999999),
+        (["Retry-After: 99999999"], 86_400),  # nobody means years
         (["Retry-After: -5"], None),
         (["Retry-After: soon"], None),
         (["Retry-After: nan"], None),

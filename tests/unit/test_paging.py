@@ -45,3 +45,15 @@ def test_a_catalogue_of_distinct_keys_never_loops(records: int, size: int) -> No
     size = max(size, 5)
     pages = [keys(start, min(size, records - start)) for start in range(0, records, size)]
     assert [guard.find_loop(number, page) for number, page in enumerate(pages, 1)] == [None] * len(pages)
+
+
+def test_a_catalogue_far_larger_than_its_count_is_no_loop() -> None:
+    """The filter grows: a count that is wrong for good is a gap, and not a treadmill."""
+    guard = LoopGuard(1000)
+    assert all(guard.find_loop(number, keys(100 * number)) is None for number in range(1, 2500))
+
+
+def test_pages_of_one_record_do_not_loop_by_chance() -> None:
+    """A false "seen" for a single key means nothing."""
+    guard = LoopGuard(60_000)
+    assert all(guard.find_loop(number, keys(number, 1)) is None for number in range(1, 60_000))

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
-from control import FBE, MAIN, Port, open_port
-from streams import execute, scalar, select
 
 from syncd.ledger.queue import Answered, begin_idempotent
+from tests.control import FBE, MAIN, Port, open_port
+from tests.streams import execute, scalar, select
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from control import TOKEN, Port, eventually, open_port
 
 from syncd.control.connections import Limits
+from tests.control import TOKEN, Port, eventually, open_port
 
 MOST = 20
 HEAD = f"POST /sync HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n"

@@ -11,11 +11,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from control import FBE, MAIN, TOKEN, Port, open_port
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from syncd.contract.words import Cause, Phase, Status
 from syncd.control.server import load_description
+from tests.control import FBE, MAIN, TOKEN, Port, open_port
 
 EXAMPLES = 10
 

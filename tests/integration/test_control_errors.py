@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from control import MAIN, PREVIOUS, TOKEN, Port, eventually, open_port
 from structlog.testing import capture_logs
 
 from syncd.control.body import MOST_BODY_BYTES
 from syncd.control.connections import Limits
+from tests.control import MAIN, PREVIOUS, TOKEN, Port, eventually, open_port
 
 READS = ["/sync/progress", "/syncs", "/syncs/active", "/sync-status", "/health", "/openapi.json"]
 OPEN_EVERYWHERE = ["/livez", "/readyz", "/metrics"]

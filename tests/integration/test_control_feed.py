@@ -11,13 +11,13 @@ from uuid import UUID, uuid4
 
 import aiohttp
 import pytest
-from control import FBE, MAIN, Port, eventually, open_port
-from fault_proxy import FaultProxy
-from streams import execute, scalar
 
 from syncd.contract.words import Phase
 from syncd.control.connections import Limits
 from syncd.control.service import RunView
+from tests.control import FBE, MAIN, Port, eventually, open_port
+from tests.fault_proxy import FaultProxy
+from tests.streams import execute, scalar
 
 FEED = {"Accept": "text/event-stream"}
 

@@ -33,6 +33,7 @@ from syncd.warehouse.planning import BatchPlan, LogRow, plan_batch
 # One statement, so that a batch that changes nothing costs one round trip. `held` locks first; the
 # manifest decides whether this is a replay; everything else hangs on it. `accumulated` reads `counted` so
 # that the run is locked before the counters, as everywhere: left alone, PostgreSQL runs them last one first.
+# A wait that lasts stays declared: this page came before the call that waits.
 _BOOK = f"""
 WITH held AS MATERIALIZED ({fence.LOCK.strip()}),
 manifest AS (
@@ -51,7 +52,9 @@ checkpoint AS (
       FROM applied WHERE fresh AND NOT %(unlisted)s AND sweep_id = %(sweep_id)s),
 counted AS (
     UPDATE run SET progress_at = clock_timestamp(), progress_seq = progress_seq + 1, phase = 'read',
-           wait_until = NULL, wait_reason = NULL, requests = %(requests)s, errors = %(errors)s,
+           wait_until = CASE WHEN wait_until > clock_timestamp() THEN wait_until END,
+           wait_reason = CASE WHEN wait_until > clock_timestamp() THEN wait_reason END,
+           requests = %(requests)s, errors = %(errors)s,
            last_page = CASE WHEN %(unlisted)s THEN last_page ELSE %(last_page)s END,
            pages = pages + %(new_pages)s, fetched = fetched + %(fetched)s, inserted = inserted + %(inserted)s,
            updated = updated + %(updated)s, unchanged = unchanged + %(unchanged)s, revived = revived + %(revived)s,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
+from hashlib import sha256
 
 import pytest
 
@@ -13,7 +13,7 @@ from syncd.warehouse.batch import Batch
 
 
 def page(number: int, documents: dict[str, bytes], rejected: list[Rejected] | None = None) -> Page:
-    hashes = [blake2b(document, digest_size=16).digest() for document in documents.values()]
+    hashes = [sha256(document).digest()[:16] for document in documents.values()]
     received = len(documents) + len(rejected or [])
     return Page(number, list(documents), list(documents.values()), hashes, received, 1000, rejected=rejected or [])
 

@@ -26,7 +26,7 @@ CREATE TABLE record (
     PRIMARY KEY (stream_id, key)
 ) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02);
 -- No foreign keys here: a check a row would cost a tenth of the load, and only fenced writes come in.
-COMMENT ON COLUMN record.hash IS 'BLAKE2b-128 of the document''s bytes';
+COMMENT ON COLUMN record.hash IS 'The first 16 bytes of the SHA-256 of the document''s bytes';
 COMMENT ON COLUMN record.missing_since IS 'Tombstone: gone from the source since; marked, never deleted';
 COMMENT ON COLUMN record.absent_sweep IS 'A complete sweep that did not show this record; a second one proves it gone';
 

@@ -34,7 +34,7 @@ async def resume(postgres: Postgres, stream: Stream | None) -> int:
     """Let one stream (None: every one) go on; how many were held back. The backoff begins anew."""
     async with postgres.connection("resume") as connection:
         cursor = await connection.execute(
-            "UPDATE stream SET paused_at = NULL, paused_by = NULL, pause_reason = NULL, failures = 0,"
+            "UPDATE stream SET paused_at = NULL, paused_by = NULL, pause_reason = NULL, failures = 0, rescues = 0,"
             f" next_attempt_at = NULL WHERE paused_at IS NOT NULL AND {_OF}",
             _names(stream),
         )

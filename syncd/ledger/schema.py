@@ -17,7 +17,7 @@ from syncd.contract.errors import SchemaError
 from syncd.contract.words import Cause
 from syncd.runtime.postgres import Postgres, translated
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 OUR_TABLES = (
     "account",
     "stream",
@@ -29,6 +29,7 @@ OUR_TABLES = (
     "accumulator",
     "consent",
     "idempotency",
+    "rescue",
     "record",
     "change",
     "quarantine",

@@ -1,0 +1,45 @@
+"""What can be seen of an open run from outside, at one moment, by the database's clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from syncd.contract.runs import Owner
+from syncd.contract.words import Cause, Status, Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One open run. Times are seconds; those of a queued run that has not begun are None.
+
+    wait_seconds_left   until the end of its declared wait, negative after it; None where none is declared
+    moved_since_wait    whether a page was committed after that wait's end
+    lease_seconds_left  negative once it has lapsed; None where the lease is not this run's
+    """
+
+    run_id: UUID
+    stream: Stream
+    status: Status
+    fence: int | None
+    pages: int
+    last_page: int | None
+    cancel_requested_by: str | None
+    paused: bool
+    wait_reason: str | None
+    owner: Owner
+    queued_seconds: float
+    started_seconds: float | None
+    unmoved_seconds: float | None
+    wait_seconds_left: float | None
+    moved_since_wait: bool
+    deadline_seconds_left: float | None
+    lease_seconds_left: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why an open run must be ended; why goes on after the run's name: "has not moved for 11 min"."""
+
+    cause: Cause
+    why: str

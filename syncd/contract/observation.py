@@ -16,6 +16,7 @@ class Observation:
     wait_seconds_left   until the end of its declared wait, negative after it; None where none is declared
     moved_since_wait    whether a page was committed after that wait's end
     lease_seconds_left  negative once it has lapsed; None where the lease is not this run's
+    is_found            whether it was found stuck before, with its forensics stored
     """
 
     run_id: UUID
@@ -35,6 +36,7 @@ class Observation:
     moved_since_wait: bool
     deadline_seconds_left: float | None
     lease_seconds_left: float | None
+    is_found: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ SELECT r.run_id, a.source, a.name AS account, s.resource, r.status, r.fence, r.p
        r.wait_until IS NOT NULL AND r.progress_at > r.wait_until AS moved_since_wait,
        extract(epoch FROM r.deadline_at - n.at)::float8 AS deadline_seconds_left,
        CASE WHEN l.run_id = r.run_id AND l.fence = r.fence
-            THEN extract(epoch FROM l.expires_at - n.at)::float8 END AS lease_seconds_left
+            THEN extract(epoch FROM l.expires_at - n.at)::float8 END AS lease_seconds_left,
+       EXISTS (SELECT FROM rescue c WHERE c.run_id = r.run_id) AS is_found
   FROM (SELECT clock_timestamp() AS at) n CROSS JOIN run r
   JOIN stream s USING (stream_id) JOIN account a USING (account_id) JOIN lease l USING (stream_id)
  WHERE r.status IN ('queued', 'running')

@@ -35,6 +35,7 @@ RUNNING = Observation(
     moved_since_wait=False,
     deadline_seconds_left=7100.0,
     lease_seconds_left=50.0,
+    is_found=False,
 )
 QUEUED = replace(
     RUNNING,

@@ -17,3 +17,9 @@ COMMENT ON TABLE rescue IS 'One row a stuck run: what it was doing, written befo
 
 ALTER TABLE stream ADD COLUMN rescues int NOT NULL DEFAULT 0;
 COMMENT ON COLUMN stream.rescues IS 'Rescues in a row that gained no new page; at 3 the stream is paused';
+
+-- Pruning deletes runs: without these, each would read every page and every run to see who still points to it.
+CREATE INDEX sweep_page_of_run ON sweep_page (run_id);
+CREATE INDEX run_of_sweep ON run (sweep_id);
+-- The last success of a stream, however many runs have failed since.
+CREATE INDEX complete_run ON run (stream_id, queued_at DESC) WHERE status = 'complete';

@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from pydantic import BaseModel, Field
-
 from syncd.accounts import AccountSettings, check_account_tables, find_accounts, is_any_configured, parse_base_url
 from syncd.contract.errors import ConfigError
-from syncd.runtime.settings.database import NO_DATABASE, DatabaseSettings, find_database
-from syncd.runtime.settings.layers import FROZEN, SYSTEM_DIRECTORY, Layers, read_layers
+from syncd.runtime.settings.database import NO_DATABASE, DatabaseSettings, check_database_table, find_database
+from syncd.runtime.settings.layers import SYSTEM_DIRECTORY, Layers, read_layers
 from syncd.runtime.settings.sync import (
-    SWITCH_EXPECTED,
-    Switch,
     SyncSettings,
+    find_disable_auto_sync,
     find_sync,
     warn_of_unknown_variables,
 )
@@ -55,12 +52,6 @@ class Settings:
         return self.optional_database
 
 
-class _Switches(BaseModel):
-    model_config = FROZEN
-
-    disable_auto_sync: Switch = Field(default=False, description=SWITCH_EXPECTED)
-
-
 def load_settings(
     *,
     config_path: Path | None = None,
@@ -87,29 +78,19 @@ def load_settings(
     _check_file(layers)
     warn_of_unknown_variables(layers)
     sync = find_sync(layers)
-    switches = _find_switches(layers)
+    disable_auto_sync = find_disable_auto_sync(layers)
     database = find_database(layers if "database" in need else layers.aside())
     accounts = find_accounts(layers if "accounts" in need else layers.aside())
     if "accounts" in need and not is_any_configured(layers):
         layers.problem(_NO_ACCOUNT)
     warnings = layers.finish()
-    if sync is None or switches is None:
+    if sync is None or disable_auto_sync is None:
         raise AssertionError("a setting is missing although no problem was noted")
-    return Settings(sync, accounts, switches.disable_auto_sync, warnings, database)
-
-
-def _find_switches(layers: Layers) -> _Switches | None:
-    name = "disable_auto_sync"
-    item = layers.find(option=name, variable=name.upper(), keys=[("sync", name)])
-    return layers.build(_Switches, {name: item} if item else {})
+    return Settings(sync, accounts, disable_auto_sync, warnings, database)
 
 
 def _check_file(layers: Layers) -> None:
     layers.check_keys((), {"database", "sync", "accounts"})
-    layers.check_keys(
-        ("database",),
-        {"url", "schema", "pool_max"},
-        {"password": "the password within url, or the whole url in the credential database-url"},
-    )
+    check_database_table(layers)
     layers.check_keys(("sync",), _SYNC_KEYS)
     check_account_tables(layers)

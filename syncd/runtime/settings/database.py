@@ -162,6 +162,15 @@ def _why_unusable(parts: Mapping[str, str], is_url: bool) -> str:
     return ""
 
 
+def check_database_table(layers: Layers) -> None:
+    """Note every unknown key of [database]."""
+    layers.check_keys(
+        ("database",),
+        {"url", "schema", "pool_max"},
+        {"password": "the password within url, or the whole url in the credential database-url"},
+    )
+
+
 def find_database(layers: Layers) -> DatabaseSettings | None:
     """The database that the layers name; None after a problem, or where they name none."""
     found = {}

@@ -89,6 +89,12 @@ def _above_zero(default: float, high: float) -> Any:
     return Field(default=default, gt=0, le=high, allow_inf_nan=False, description=f"a number above 0, at most {high:g}")
 
 
+class _Switches(BaseModel):
+    model_config = FROZEN
+
+    disable_auto_sync: Switch = Field(default=False, description=SWITCH_EXPECTED)
+
+
 class SyncSettings(BaseModel):
     """The [sync] table; where it belongs to an account, with that account's own values in it."""
 
@@ -178,6 +184,14 @@ def find_sync(layers: Layers, account: tuple[str, ...] = ()) -> SyncSettings | N
     if sync is not None:
         _warn(layers, sync, found)
     return sync
+
+
+def find_disable_auto_sync(layers: Layers) -> bool | None:
+    """The switch that both services heed; None after a problem."""
+    name = "disable_auto_sync"
+    item = layers.find(option=name, variable=name.upper(), keys=[("sync", name)])
+    switches = layers.build(_Switches, {name: item} if item else {})
+    return switches.disable_auto_sync if switches is not None else None
 
 
 def _warn(layers: Layers, sync: SyncSettings, found: dict[str, Found]) -> None:

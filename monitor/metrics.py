@@ -111,17 +111,16 @@ def _records(accounts: list[Account]) -> Iterator[Metric]:
     quarantined = _gauge("quarantined_records", "Records that could not be stored, kept raw.")
     refused = _counter("fence_rejections_total", "Writes that the fence refused: a run that had lost its lease.")
     for account in accounts:
-        counted = {result: account.sum("records", "", result) for result in RESULTS}
-        gone = counted["tombstoned"] - counted["revived"]
         processed.add_metric(account.labels, account.sum("offers_processed"))
-        stored.add_metric((*account.labels, "live"), counted["inserted"] - gone)
-        stored.add_metric((*account.labels, "tombstoned"), gone)
-        quarantined.add_metric(account.labels, counted["quarantined"] - account.sum("quarantine_pruned"))
+        stored.add_metric((*account.labels, "live"), sum(facts.live for facts in account.streams))
+        stored.add_metric((*account.labels, "tombstoned"), sum(facts.tombstoned for facts in account.streams))
+        kept = account.sum("records", "", "quarantined") - account.sum("quarantine_pruned")
+        quarantined.add_metric(account.labels, kept)
         refused.add_metric(account.labels, account.sum("fence_rejections"))
         for resource in sorted({facts.stream.resource for facts in account.streams}) or ["offers"]:
             of_it = [facts for facts in account.streams if facts.stream.resource == resource]
             for result in RESULTS:
-                value = sum(facts.counters.get(("records", "", result), 0.0) for facts in of_it)
+                value = sum(facts.counter("records", result) for facts in of_it)
                 results.add_metric((*account.labels, resource, result), value)
     yield from (processed, results, stored, quarantined, refused)
 

@@ -66,6 +66,18 @@ class Program:
             check=False,
         )
 
+    def monitor(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """A command of the monitor, which needs no marketplace."""
+        kept = {name: value for name, value in self.environment.items() if not name.startswith("EMAG_API_")}
+        return subprocess.run(
+            [sys.executable, "-m", "monitor", *arguments],
+            env=kept | settings,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_SECONDS,
+            check=False,
+        )
+
     def sync(self, *arguments: str, timeout: float = DEADLINE_SECONDS, **settings: str) -> dict[str, Any]:
         """`syncd run --json`: the facts of its one stream, with `exit_code`, `stderr` and `peak_mib` beside them."""
         config = ["--config", str(self.config)] if self.config else []

@@ -78,6 +78,20 @@ class StreamFacts:
     open_run: OpenRunFacts | None
     counters: Mapping[Delta, float]
 
+    def counter(self, metric: str, detail: str) -> float:
+        """A counter that has no endpoint."""
+        return self.counters.get((metric, "", detail), 0.0)
+
+    @property
+    def tombstoned(self) -> float:
+        """Records that are marked as gone."""
+        return self.counter("records", "tombstoned") - self.counter("records", "revived")
+
+    @property
+    def live(self) -> float:
+        """Records that are not."""
+        return self.counter("records", "inserted") - self.tombstoned
+
 
 async def load_facts(postgres: Postgres) -> list[StreamFacts]:
     """Every stream, by its name."""

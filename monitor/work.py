@@ -1,0 +1,113 @@
+"""What the commands and the functions for scripts do, on one ledger: look, recover, prune, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any
+
+from psycopg.conninfo import make_conninfo
+
+from monitor.config import Settings
+from monitor.forensics import collect
+from monitor.summary import Expectation, Summary, summarise
+from monitor.watch import Verdict, judge, spoken
+from syncd.contract.errors import FatalError, SyncError
+from syncd.contract.observation import Fault, Observation
+from syncd.contract.words import Cause
+from syncd.ledger import rescue
+from syncd.ledger.observation import observe
+from syncd.ledger.schema import check_schema
+from syncd.ledger.scrape import load_facts
+from syncd.runtime.postgres import Postgres
+
+APPLICATION = "sync-monitor"
+
+
+@asynccontextmanager
+async def open_ledger(settings: Settings) -> AsyncIterator[Postgres]:
+    """The ledger, with its schema checked."""
+    async with open_postgres(settings) as postgres:
+        await check_schema(postgres)
+        yield postgres
+
+
+def open_postgres(settings: Settings) -> Postgres:
+    """The database of the settings, not connected yet."""
+    database = settings.database
+    conninfo = make_conninfo(database.conninfo.get_secret_value(), application_name=APPLICATION)
+    return Postgres(conninfo, database.schema_name, pool_max=database.pool_max)
+
+
+def expectation_of(settings: Settings) -> Expectation:
+    """What the settings promise."""
+    sync = settings.sync
+    return Expectation(sync.interval_seconds, sync.timeout_hours * 3600, not settings.disable_auto_sync)
+
+
+async def look(postgres: Postgres, settings: Settings) -> list[tuple[Observation, Verdict]]:
+    """Every open run and what the watch thinks of it; nothing is done about any."""
+    return [(run, judge(run, settings.patience)) for run in await observe(postgres)]
+
+
+async def report(postgres: Postgres, settings: Settings) -> Summary:
+    """How everything is."""
+    verdicts = await look(postgres, settings)
+    return summarise(await load_facts(postgres), verdicts, expectation_of(settings), time.time())
+
+
+async def recover(
+    postgres: Postgres,
+    settings: Settings,
+    *,
+    by: str,
+    runs: Collection[str] = (),
+    older_than_hours: float | None = None,
+    resume: bool = False,
+) -> list[rescue.Ended]:
+    """End runs by hand: the named ones (by the beginning of their ids), else those that began so long ago (0: every
+    open one), else the stuck ones. FatalError names what could not be ended; the others are."""
+    ended, failed = [], []
+    for run, fault in _chosen(await look(postgres, settings), runs, older_than_hours, by):
+        try:
+            await rescue.find(postgres, run.run_id, fault, by=by, forensics=await collect(postgres, run))
+            one = await rescue.end(postgres, run.run_id, lambda _, fault=fault: fault, resume=resume)  # type: ignore[misc]
+        except SyncError as error:
+            failed.append(f"run {run.run_id} of {run.stream}: {error}")
+        else:
+            ended += [one] if one is not None else []
+    if failed:
+        raise FatalError(f"recovered {len(ended)}, but not: {'; '.join(failed)}")
+    return ended
+
+
+def _chosen(
+    seen: list[tuple[Observation, Verdict]], runs: Collection[str], older_than_hours: float | None, by: str
+) -> list[tuple[Observation, Fault]]:
+    if runs:
+        unknown = [name for name in runs if sum(str(run.run_id).startswith(name) for run, _ in seen) != 1]
+        if unknown:
+            known = ", ".join(str(run.run_id) for run, _ in seen) or "none"
+            raise FatalError(f"{', '.join(unknown)}: not the beginning of exactly one open run's id; open: {known}")
+        return [(run, _fault(run, verdict, by)) for run, verdict in seen if str(run.run_id).startswith(tuple(runs))]
+    if older_than_hours is not None:
+        return [(run, _fault(run, verdict, by)) for run, verdict in seen if _age(run) >= older_than_hours * 3600]
+    return [(run, verdict.fault) for run, verdict in seen if verdict.fault is not None]
+
+
+def _age(run: Observation) -> float:
+    return run.queued_seconds if run.started_seconds is None else run.started_seconds
+
+
+def _fault(run: Observation, verdict: Verdict, by: str) -> Fault:
+    """Ended because a person said so; the watch's own cause where it has one."""
+    cause = verdict.cause or (Cause.NO_PROGRESS if run.started_seconds is not None else Cause.NOT_STARTED)
+    return Fault(cause, f"{verdict.why}, and was ended by {by} {spoken(_age(run))} after it began")
+
+
+def stuck_as_dict(run: Observation, verdict: Verdict) -> dict[str, Any]:
+    """A stuck run for scripts and JSON."""
+    facts = asdict(run) | {"stream": str(run.stream), "run_id": str(run.run_id), "status": str(run.status)}
+    return facts | {"sync_id": str(run.run_id), "cause": str(verdict.cause), "why": verdict.why}

@@ -1,0 +1,71 @@
+"""What the page shows at one moment, whatever it is written in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from monitor.summary import Summary
+from syncd.contract.runs import RunRow
+from syncd.contract.words import Cause, Status
+
+MOST_ERROR_GROUPS = 10
+_VARYING = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\b[0-9a-f]{8,}\b|[0-9]+(\.[0-9]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """Errors that differ in numbers only. newest: the run that had it last."""
+
+    cause: Cause
+    message: str
+    count: int
+    newest: RunRow
+
+    @property
+    def journal_command(self) -> str:
+        """What to type to see everything that this run said."""
+        return f"journalctl -u syncd SYNC_RUN_ID={self.newest.run_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """runs: the newest first. summary is None where the ledger cannot be read; trouble says why."""
+
+    at: datetime
+    version: str
+    summary: Summary | None
+    runs: Sequence[RunRow]
+    trouble: str | None = None
+
+
+def group_errors(runs: Sequence[RunRow]) -> list[ErrorGroup]:
+    """The errors of these runs, the most frequent first."""
+    groups: dict[tuple[Cause, str], list[RunRow]] = {}
+    for run in runs:
+        if run.cause is not None and run.status is not Status.COMPLETE and run.error_message:
+            groups.setdefault((run.cause, _VARYING.sub("#", run.error_message)), []).append(run)
+    found = [ErrorGroup(cause, same[0].error_message or "", len(same), same[0]) for (cause, _), same in groups.items()]
+    return sorted(found, key=lambda group: -group.count)[:MOST_ERROR_GROUPS]
+
+
+def ago(then: datetime | None, now: datetime) -> str:
+    """`4 min ago`; an empty text where there is no time."""
+    return "" if then is None else f"{duration((now - then).total_seconds())} ago"
+
+
+def duration(seconds: float | None) -> str:
+    """`12.3 s`, `4 min 5 s`, `2 h 10 min`."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest and minutes < 10 else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{hours // 24} days"

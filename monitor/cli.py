@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import structlog
 
 from monitor import work
-from monitor.config import Settings, load_settings
+from monitor.config import Settings, load_settings, secrets_of
 from monitor.summary import State
 from syncd import __version__
 from syncd.contract.errors import ConfigError, SchemaError, SyncError
 from syncd.contract.text import escape
 from syncd.ledger.retention import prune as prune_ledger
-from syncd.runtime.log import configure_log
+from syncd.runtime.log import adjust_log, configure_log
 from syncd.runtime.postgres import Postgres
+from syncd.runtime.systemd import Notifier
+
+log = structlog.get_logger()
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 78
@@ -41,6 +45,32 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print facts as JSO
 def cli(context: click.Context, config: Path | None, env_file: Path | None, verbose: int) -> None:
     """See which sync is stuck, end it, and show how everything is."""
     context.obj = (config, env_file, verbose)
+
+
+@cli.command()
+@click.pass_obj
+def serve(place: tuple[Path | None, Path | None, int]) -> None:
+    """Watch, recover and show, until SIGTERM. SIGHUP reads the configuration anew."""
+    from monitor.service import Monitor
+
+    config, env_file, verbose = place
+
+    def load() -> Settings:
+        settings = load_settings(config_path=config, env_file=env_file, environ=os.environ)
+        adjust_log(level=None if verbose else settings.sync.log_level, secrets=secrets_of(settings))
+        for warning in settings.warnings:
+            log.warning("config.warning", warning=warning)
+        return settings
+
+    first = load_settings(config_path=config, env_file=env_file, environ=os.environ)
+    configure_log(
+        secrets=secrets_of(first), level="debug" if verbose else first.sync.log_level, identifier="sync-monitor"
+    )
+
+    async def run() -> None:
+        await Monitor(load, Notifier()).run()
+
+    asyncio.run(run())
 
 
 @cli.command()
@@ -147,7 +177,7 @@ def _on_ledger(place: tuple[Path | None, Path | None, int], ask: Callable[[Postg
     settings = load_settings(config_path=config, env_file=env_file, environ=os.environ)
     for warning in settings.warnings:
         click.echo(f"sync-monitor: {warning}", err=True)
-    configure_log(verbose)
+    configure_log(verbose, secrets=secrets_of(settings))
 
     async def run() -> T:
         async with work.open_ledger(settings) as postgres:

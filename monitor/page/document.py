@@ -9,6 +9,7 @@ from importlib import resources
 
 from monitor.page.picture import Picture, ago, duration, group_errors
 from monitor.summary import StreamSummary
+from monitor.watch import Health
 from syncd.contract.runs import RunRow
 from syncd.contract.text import escape
 
@@ -84,7 +85,7 @@ def _stream(one: StreamSummary) -> str:
         if most:
             label = _text(f"pages of {one.stream}")
             bar = f'<progress max="{most}" value="{min(run.page, most)}" aria-label="{label}"></progress>'
-    if one.verdict is not None and one.verdict.why:
+    if one.verdict is not None and one.verdict.health is not Health.HEALTHY:
         words.append(_text(f"the run {one.verdict.why}"))
     cause = f" ({_text(str(facts.cause))})" if facts.cause and run is None else ""
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitor.page.picture import Picture, ago, duration, group_errors
+from monitor.watch import Health
 from syncd.contract.runs import RunRow
 from syncd.contract.text import escape
 
@@ -24,7 +25,7 @@ def render_text(picture: Picture) -> str:
         line += "; paused" if facts.paused else ""
         line += "; stale" if one.is_stale else ""
         lines.append(line)
-        if one.verdict is not None:
+        if one.verdict is not None and one.verdict.health is not Health.HEALTHY:
             lines.append(f"  {one.verdict.health}: the run {escape(one.verdict.why)}")
     for group in group_errors(picture.runs):
         lines += ["", f"{group.count} x {group.cause}: {escape(group.message)}", f"  {group.journal_command}"]

@@ -31,6 +31,21 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """Who wants to run which stream, within what. `force`: although it is paused.
+
+    initiated_by stays the queued run's own where there is one.
+    """
+
+    stream: Stream
+    owner: Owner
+    caps: Caps
+    lease_seconds: float
+    initiated_by: str
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """The right to write a stream: every write names `stream_id`, `fence` and `run_id`."""
 

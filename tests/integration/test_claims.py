@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from syncd.contract.errors import FatalError
-from syncd.contract.runs import Busy, Claim, Outcome, Owner, Paused
+from syncd.contract.runs import Busy, Claim, ClaimRequest, Outcome, Owner, Paused
 from syncd.contract.words import Cause, Stream
 from syncd.ledger import claims
 from syncd.runtime.process import current_owner, proven_dead
@@ -186,16 +186,9 @@ async def test_a_paused_stream_is_refused_unless_forced(stand: Stand) -> None:
 
 async def test_a_stream_that_nobody_registered_cannot_be_claimed(stand: Stand) -> None:
     """A fault of ours, named."""
+    request = ClaimRequest(Stream("emag", "other", "offers"), current_owner(), CAPS, 60, "test")
     with pytest.raises(FatalError, match="emag/other/offers is not registered"):
-        await claims.claim(
-            stand.postgres,
-            Stream("emag", "other", "offers"),
-            owner=current_owner(),
-            caps=CAPS,
-            lease_seconds=60,
-            initiated_by="test",
-            proven_dead=proven_dead,
-        )
+        await claims.claim(stand.postgres, request, proven_dead=proven_dead)
 
 
 async def test_a_released_stream_is_free_at_once(stand: Stand) -> None:
@@ -225,7 +218,7 @@ async def test_a_sweep_stays_open_after_the_causes_that_leave_it_unfinished(stan
 # Claims, and freezes with the lease row locked: `proven_dead` is asked inside the transaction.
 FROZEN_CLAIM = """
 import asyncio, os, signal, sys
-from syncd.contract.runs import Caps
+from syncd.contract.runs import Caps, ClaimRequest
 from syncd.contract.words import Stream
 from syncd.ledger import claims
 from syncd.runtime.postgres import Postgres
@@ -233,9 +226,8 @@ from syncd.runtime.process import current_owner
 
 async def main():
     async with Postgres(sys.argv[1], "sync") as postgres:
-        await claims.claim(postgres, Stream("emag", "main", "offers"), owner=current_owner(), caps=Caps(1, 4, 60),
-                           lease_seconds=60, initiated_by="frozen",
-                           proven_dead=lambda owner: os.kill(os.getpid(), signal.SIGSTOP))
+        request = ClaimRequest(Stream("emag", "main", "offers"), current_owner(), Caps(1, 4, 60), 60, "frozen")
+        await claims.claim(postgres, request, proven_dead=lambda owner: os.kill(os.getpid(), signal.SIGSTOP))
 asyncio.run(main())
 """
 

@@ -6,9 +6,13 @@ import array
 import fcntl
 import os
 import re
+import select
 import socket
 import struct
+import threading
 from pathlib import Path
+
+from syncd.runtime.journal import MESSAGE_IDS
 
 
 class Journald:
@@ -20,6 +24,9 @@ class Journald:
         self.socket.setblocking(False)
         self.socket.bind(str(path))
         self.files = 0
+        self.heard: list[dict[str, str]] = []
+        self._closed = threading.Event()
+        self._reader: threading.Thread | None = None
 
     def entry(self) -> dict[str, str]:
         """The next entry; BlockingIOError where there is none."""
@@ -40,8 +47,25 @@ class Journald:
             return found
 
     def close(self) -> None:
+        self._closed.set()
+        if self._reader is not None:
+            self._reader.join()
         self.socket.close()
         self.path.unlink()
+
+    def listen(self) -> None:
+        """Take in entries from now on, into `heard`: a real program says more than a socket holds."""
+        self._reader = threading.Thread(target=self._listen, name="journald")
+        self._reader.start()
+
+    def said(self, event: str) -> list[dict[str, str]]:
+        """The entries of this event."""
+        return [entry for entry in self.heard if entry.get("MESSAGE_ID") == MESSAGE_IDS[event]]
+
+    def _listen(self) -> None:
+        while not self._closed.is_set():
+            if select.select([self.socket], [], [], 0.1)[0]:
+                self.heard += self.entries()
 
     def _read_sealed(self, descriptor: int) -> bytes:
         self.files += 1

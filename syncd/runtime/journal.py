@@ -48,6 +48,7 @@ FIELD_OF: Mapping[str, str] = MappingProxyType(
 
 MESSAGE_IDS: Mapping[str, str] = MappingProxyType(
     {
+        "daemon.crashed": "686c54881a1840c697519d787b2fa59c",
         "daemon.ready": "7bd8d744c7c843008a34c3d1c1fa919b",
         "daemon.stopping": "a4585a526fa8421facb0f67c0c13858e",
         "config.kept": "856511ec2ba2493e8f1da590b68c936a",

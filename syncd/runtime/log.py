@@ -49,8 +49,9 @@ LEVELS = {  # from low to high
 }
 Target = Literal["auto", "journal", "stderr"]
 
-_LINE = LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False)
-_FACTS = LogfmtRenderer(bool_as_flag=False)
+_OF_A_RUN = ["run", "stream", "account"]
+_LINE = LogfmtRenderer(key_order=["timestamp", "level", "event", *_OF_A_RUN], drop_missing=True, bool_as_flag=False)
+_FACTS = LogfmtRenderer(key_order=_OF_A_RUN, drop_missing=True, bool_as_flag=False)
 _SITE = CallsiteParameterAdder(
     [CallsiteParameter.PATHNAME, CallsiteParameter.LINENO, CallsiteParameter.FUNC_NAME],
     additional_ignores=[__name__],

@@ -106,7 +106,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run as the ledger knows it. Times are aware; counts are since the run began."""
+    """One run as the ledger knows it. Times are aware; counts are since the run began.
+
+    paused_by, pause_reason: of its stream, now. sweep_ended_by: a cause, or `superseded`; None while it is open.
+    """
 
     run_id: UUID
     stream: Stream
@@ -148,6 +151,9 @@ class RunRow:
     consent_keys: int | None = None
     consent_approved: bool | None = None
     dry_run: bool = False
+    paused_by: str | None = None
+    pause_reason: str | None = None
+    sweep_ended_by: str | None = None
 
     @property
     def progress_percent(self) -> int:

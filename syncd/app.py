@@ -25,6 +25,7 @@ from syncd.engine.supervision import load_quietly, work_under_lease
 from syncd.ledger import accounts, claims
 from syncd.ledger.accumulators import Recorder
 from syncd.ledger.budget import Budget, login_of
+from syncd.ledger.queue import Wanted
 from syncd.runtime.log import about
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.process import current_owner, proven_dead
@@ -36,14 +37,9 @@ RESOURCE = "offers"
 
 
 @dataclass(frozen=True, slots=True)
-class RunRequest:
-    """What one run is asked beyond the settings; None = the settings' own. dry_run: compare, write no record."""
+class RunRequest(Wanted):
+    """What one run is asked; beyond what can be queued: a new sweep, a paused stream all the same."""
 
-    initiated_by: str
-    max_pages: int | None = None
-    max_requests: int | None = None
-    max_records: int | None = None
-    dry_run: bool = False
     fresh: bool = False
     force: bool = False
 

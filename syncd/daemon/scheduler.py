@@ -23,6 +23,7 @@ from syncd.runtime.log import about
 from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.process import proven_dead
+from syncd.runtime.waiting import wait_at_most
 
 log = structlog.get_logger()
 
@@ -79,11 +80,7 @@ class Scheduler:
             await self._pause()
 
     async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(TICK_SECONDS * random.uniform(0.75, 1.25)):  # noqa: S311  # no herd of daemons
-                await self._woken.wait()
-        except TimeoutError:
-            pass
+        await wait_at_most(self._woken, TICK_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311  # no herd of daemons
         self._woken.clear()
 
     async def tick(self) -> Tick:
@@ -95,7 +92,8 @@ class Scheduler:
         for stream, worker in list(self.workers.items()):  # a reload may add or remove some meanwhile
             if (state := states.get(stream)) is not None and not self._draining:
                 with about(stream):
-                    await self._consider(worker, state, done)
+                    async with asyncio.timeout(LONGEST_LOOK_SECONDS):
+                        await self._consider(worker, state, done)
         log.debug("tick.done", started=done.started, skipped=done.skipped, closed=done.closed)
         return done
 
@@ -103,7 +101,10 @@ class Scheduler:
         if worker.is_running:
             self._watch(worker, state, done)
             return
-        worker.failures = state.failures  # another daemon's and `syncd resume` count, too
+        forgiven = state.failures < worker.failures and state.next_in_seconds is None  # by `syncd resume`
+        worker.failures = state.failures  # another daemon's count, too
+        if forgiven:
+            worker.schedule_in(worker.next_delay_seconds())
         if worker.due_at is None and worker.account.sync.interval_seconds > 0:
             self._first_slot(worker, state)
         elif worker.is_due and state.next_in_seconds is not None and state.next_in_seconds > 0:

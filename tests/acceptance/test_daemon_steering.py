@@ -225,6 +225,7 @@ async def test_while_it_drains_requests_are_queued_for_the_next_process_and_a_re
         status, answer = await daemon.call("POST", "/sync", {"account": "two"})
         assert (status, answer["status"]) == (202, "queued"), answer
         assert (await daemon.call("GET", "/readyz"))[0] == 503
+        assert [text for text in daemon.heard if text.startswith(("READY", "RELOADING"))] == ["READY=1"]
     async with serving(scene, **environment) as daemon:
         await until(lambda: len(scene.query(DONE)) == 2, "both streams are complete", 30)
     assert (UUID(answer["sync_id"]),) in scene.query(DONE)

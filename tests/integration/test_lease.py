@@ -206,7 +206,7 @@ async def test_a_run_whose_keeper_fails_ends_and_says_why(stand: Stand) -> None:
     async with holding(stand, lease_seconds=5.0) as (holder, claim):
         refuse(stand, "heartbeat_at", "no beat")
         working = work_under_lease(stand.postgres, claim, holder, Recorder(claim.stream_id), stop, work)
-        outcome = await asyncio.wait_for(working, 4)
+        outcome = await asyncio.wait_for(working, 20)
     assert outcome.cause is Cause.DATABASE
     assert "no beat" in (outcome.message or "")
     assert (stand.run(claim)["status"], stand.run(claim)["cause"]) == ("failed", "database")
@@ -221,7 +221,7 @@ async def test_an_end_that_the_database_refuses_is_no_success(stand: Stand) -> N
 
     async with holding(stand) as (holder, claim):
         working = work_under_lease(stand.postgres, claim, holder, Recorder(claim.stream_id), StopSignal(), work)
-        outcome = await asyncio.wait_for(working, 4)
+        outcome = await asyncio.wait_for(working, 20)
     assert outcome.cause is Cause.LEASE_LOST
     assert "its end was not stored" in (outcome.message or "")
     assert "no end" in (outcome.message or "")

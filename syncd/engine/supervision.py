@@ -103,7 +103,8 @@ async def _release(
                 released = await claims.release(postgres, claim, outcome)
         except (SyncError, TimeoutError) as error:
             if loop.time() >= until or not isinstance(error, DatabaseAwayError | TimeoutError):
-                return Outcome(Cause.LEASE_LOST, f"{outcome.message or outcome.cause}; its end was not stored: {error}")
+                why = str(error) or "no answer in time"
+                return Outcome(Cause.LEASE_LOST, f"{outcome.message or outcome.cause}; its end was not stored: {why}")
             await asyncio.sleep(RETRY_SECONDS)
         else:
             if released and outcome.cause is Cause.END_OF_DATA:

@@ -15,7 +15,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from syncd.runtime.journal import FIELD_OF
-from tests.acceptance.daemon import Daemon, runs_ended, serving
+from tests.acceptance.daemon import Daemon, runs_ended, serving, starting
 from tests.acceptance.processes import RUNNING, until
 from tests.acceptance.scene import Start
 from tests.journald import Journald
@@ -169,3 +169,14 @@ async def test_the_level_notice_hides_what_is_below_and_a_reload_changes_it(star
         daemon.process.terminate()
         assert await daemon.ended() == 0
         await until(lambda: journald.said("daemon.stopping"), "the drain is said")
+
+
+async def test_a_daemon_that_cannot_start_is_critical_in_the_journal(start: Start, journald: Journald) -> None:
+    """Each problem of the configuration, with the mark that journald reads from a line of standard error."""
+    scene = await start()
+    wrong = {"EMAG_SYNC_MAX_PAGES": "many", "EMAG_SYNC_LEASE_SECONDS": "soon"}
+    async with starting(scene, journal=journald.path, **wrong) as daemon:
+        assert await daemon.ended() == 78
+        lines = daemon.log.splitlines()
+    assert lines[0] == "<2>syncd: 2 problems in the configuration:"
+    assert [line[:6] for line in lines[1:]] == ["<2>  -"] * 2

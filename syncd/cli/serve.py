@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import click
 import structlog
 
+from syncd.cli import EXIT_FAILED
 from syncd.cli.options import Place, secrets_of, with_place
 from syncd.config import Settings
+from syncd.contract.errors import SyncError
 from syncd.daemon.service import Daemon
 from syncd.runtime.log import adjust_log, configure_log
 from syncd.runtime.systemd import Notifier
@@ -38,4 +41,10 @@ def serve(place: Place) -> None:
     async def run() -> None:
         await Daemon(load, Notifier()).run()
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    except SyncError:
+        raise
+    except Exception:  # the supervisor: Python's own traceback would pass the journal and its filter by
+        log.critical("daemon.crashed", exc_info=True)
+        sys.exit(EXIT_FAILED)

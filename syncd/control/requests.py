@@ -16,6 +16,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from syncd.contract.errors import DatabaseAwayError
 from syncd.contract.runs import Paused
 from syncd.contract.words import Status, Stream
 from syncd.control.body import INT32, account_among, decode_object, flag, read_fields, stream_among, whole
@@ -27,6 +28,7 @@ from syncd.control.service import Service
 from syncd.control.together import Shared, Together
 from syncd.ledger.overview import load_duration_seconds, load_pauses
 from syncd.ledger.queue import Living, Queued, Wanted, enqueue
+from syncd.runtime.log import about
 from syncd.runtime.postgres import Postgres
 
 log = structlog.get_logger()
@@ -116,8 +118,13 @@ class Requests:
             raise _none_could_start(by_stream)
         service.wake()
         self._progress.forget()
-        log.info("sync.requested", by=asked.wanted.initiated_by, runs=[str(run_id) for run_id in queued.values()])
-        estimate = await load_duration_seconds(service.postgres, queued)
+        for stream, run_id in queued.items():
+            with about(stream, run_id):
+                log.notice("sync.requested", by=asked.wanted.initiated_by)
+        try:
+            estimate = await load_duration_seconds(service.postgres, queued)
+        except DatabaseAwayError:  # they are queued: that is what the caller must hear
+            estimate = None
         return msgspec.json.encode(_started(service, asked, by_stream, queued, estimate))
 
     async def _ask(self, postgres: Postgres, stream: Stream, wanted: Wanted) -> Tried:

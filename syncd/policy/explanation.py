@@ -43,7 +43,7 @@ def explain(run: RunRow, *, same_gap_runs: int = 0) -> list[str]:
     same_gap_runs: how many runs in a row ended incomplete with this run's very message.
     """
     if run.status is Status.QUEUED:
-        return ["It waits for a worker to take it."]
+        return ["It waits for a worker to take it.", *_held_back(run)]
     if run.status is Status.RUNNING:
         return _explain_running(run)
     cause = run.cause or Cause.INTERNAL
@@ -63,7 +63,7 @@ def explain(run: RunRow, *, same_gap_runs: int = 0) -> list[str]:
         )
     if run.quarantined:
         sentences.append(f"{run.quarantined} records could not be stored and lie in quarantine, with the reason.")
-    return [*sentences, _what_next(run, cause)]
+    return [*sentences, _what_next(run, cause), *_held_back(run)]
 
 
 def _explain_running(run: RunRow) -> list[str]:
@@ -75,9 +75,20 @@ def _explain_running(run: RunRow) -> list[str]:
     return sentences
 
 
+def _held_back(run: RunRow) -> list[str]:
+    """A pause is of the stream, and of now: it says more about the next run than this one does."""
+    if run.paused_by is None:
+        return []
+    return [f"The stream is paused by {run.paused_by} ({run.pause_reason}): nothing begins until `syncd resume`."]
+
+
 def _what_next(run: RunRow, cause: Cause) -> str:
+    if run.dry_run:
+        return "It was a dry run: no record was changed, and the stream's sweep is as it was."
     when = f" not before {run.next_attempt_at:%Y-%m-%d %H:%M:%S %Z}" if run.next_attempt_at else ""
     if cause in SWEEP_ENDED_BY:
         return f"The next run starts a new sweep{when}."
-    at = f" at page {run.checkpoint_page}" if run.checkpoint_page else " at the beginning"
+    if run.sweep_ended_by is not None:
+        return f"Its sweep was ended later ({run.sweep_ended_by})."
+    at = f" at page {run.checkpoint_page}" if run.checkpoint_page else " where the stored pages end"
     return f"The sweep stays open: the next run goes on{at}{when}."

@@ -9,6 +9,8 @@ CLAIMS = "tests/integration/test_claims.py"
 LEASE = "tests/integration/test_lease.py"
 COUNT = "tests/acceptance/test_count.py"
 CONTROL = "tests/integration/test_control"
+STEERING = "tests/acceptance/test_daemon_steering.py"
+JOURNAL = "tests/acceptance/test_daemon_journal.py"
 
 _CHECK_INSIDE = """\
         async with connection.transaction():
@@ -163,12 +165,12 @@ FURTHER = (
     ),
     Mutant(
         "everybody is dead",
-        (Replacement("syncd/app.py", "        proven_dead=proven_dead,", "        proven_dead=lambda owner: True,"),),
+        (Replacement("syncd/app.py", "proven_dead=proven_dead)", "proven_dead=lambda owner: True)"),),
         ("tests/acceptance/test_kill.py::test_of_two_runs_at_once_one_works_and_the_other_names_it",),
     ),
     Mutant(
         "the fence does not grow",
-        (Replacement("syncd/ledger/claims.py", 'row["fence"] + 1, lease_seconds', 'row["fence"] + 0, lease_seconds'),),
+        (Replacement("syncd/ledger/claims.py", 'fence=row["fence"] + 1', 'fence=row["fence"] + 0'),),
         (f"{CLAIMS}::test_the_fence_grows_with_every_claim_and_never_repeats",),
     ),
     Mutant(
@@ -201,5 +203,78 @@ FURTHER = (
             ),
         ),
         ("tests/acceptance/test_rate.py::test_two_accounts_of_one_login_share_its_budget",),
+    ),
+    Mutant(
+        "the lines of a run do not name it",
+        (Replacement("syncd/runtime/log.py", '{} if run_id is None else {"run": str(run_id)}', "{}"),),
+        (f"{JOURNAL}::test_every_line_of_a_run_names_it_and_its_start_and_end_tell_the_story",),
+    ),
+    Mutant(
+        "every slot that a living run takes up is a warning",
+        (Replacement("syncd/daemon/worker.py", "log.debug if living == self._skipped_for else", ""),),
+        (f"{JOURNAL}::test_a_slot_that_a_living_run_takes_up_is_said_once",),
+    ),
+    Mutant(
+        "a secret of the new configuration is not hidden",
+        (Replacement("syncd/cli/serve.py", ", secrets=secrets_of(settings))", ")"),),
+        (f"{JOURNAL}::test_no_secret_is_in_the_journal_the_status_or_an_answer",),
+    ),
+    Mutant(
+        "the header of HTTP Basic is not among the secrets",
+        (Replacement("syncd/cli/options.py", "secrets += [password, basic]", "secrets += [password]"),),
+        (f"{JOURNAL}::test_no_secret_is_in_the_journal_the_status_or_an_answer",),
+    ),
+    Mutant(
+        "the level of the log is read at the start only",
+        (
+            Replacement(
+                "syncd/cli/serve.py", "level=None if place.verbose else settings.sync.log_level, secrets", "secrets"
+            ),
+        ),
+        (f"{JOURNAL}::test_the_level_notice_hides_what_is_below_and_a_reload_changes_it",),
+    ),
+    Mutant(
+        "a reload begins while the daemon drains",
+        (
+            Replacement(
+                "syncd/daemon/service.py", "                continue  # nothing begins", "                pass  # no"
+            ),
+        ),
+        (f"{STEERING}::test_while_it_drains_requests_are_queued_for_the_next_process_and_a_reload_is_not_begun",),
+    ),
+    Mutant(
+        "the run of an account that was taken out is not drained",
+        (
+            Replacement(
+                "syncd/daemon/scheduler.py", "[*self.workers.values(), *self._leaving]", "[*self.workers.values()]"
+            ),
+        ),
+        (f"{STEERING}::test_a_run_of_an_account_that_was_taken_out_ends_with_the_daemon",),
+    ),
+    Mutant(
+        "resume leaves the backoff in the daemon's memory",
+        (Replacement("syncd/daemon/scheduler.py", "        if forgiven:\n", "        if False:\n"),),
+        (f"{STEERING}::test_resume_lets_go_of_a_backoff",),
+    ),
+    Mutant(
+        "keys of repeated requests are kept for ever",
+        (Replacement("syncd/ledger/queue.py", "LIMIT 1000 FOR", "LIMIT 1 FOR"),),
+        (f"{CONTROL}.py::test_keys_that_are_over_are_thrown_away",),
+    ),
+    Mutant(
+        "the keeper of a run fails and nobody hears of it",
+        (Replacement("syncd/engine/supervision.py", "keeper.add_done_callback(partial(_end_with, stop))", "pass"),),
+        (f"{LEASE}::test_a_run_whose_keeper_fails_ends_and_says_why",),
+    ),
+    Mutant(
+        "a dead run's end tells of a successor",
+        (
+            Replacement(
+                "syncd/ledger/claims.py",
+                '{owner.pid} on {owner.host} {why}"',
+                '{owner.pid} on {owner.host} {why}; the next run went on"',
+            ),
+        ),
+        (f"{CLAIMS}::test_of_a_dead_run_nothing_is_told_that_has_not_happened",),
     ),
 )

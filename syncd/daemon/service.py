@@ -37,6 +37,7 @@ log = structlog.get_logger()
 FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 10.0
 LONGEST_LOOK_SECONDS = 10.0
+ADD_AGAIN_SECONDS = 5.0
 STATUS_SECONDS = 1.0
 EXTEND_SECONDS = 60.0
 
@@ -154,7 +155,7 @@ class Daemon:
     async def _reload_when_asked(self, postgres: Postgres, scheduler: Scheduler, api: DaemonApi) -> None:
         while True:
             try:
-                async with asyncio.timeout(LONGEST_RETRY_SECONDS if self._owed else None):
+                async with asyncio.timeout(ADD_AGAIN_SECONDS if self._owed else None):
                     await self._reload.wait()
             except TimeoutError:
                 await self._add_new(postgres, scheduler, api)

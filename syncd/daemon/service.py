@@ -3,8 +3,9 @@
     configuration → PostgreSQL (waited for) → schema → streams → control port → READY
         → scheduler and reloads → SIGTERM: drain → STOPPING → exit 0
 
-A wrong schema or configuration ends it with 78, which systemd does not restart. The watchdog hears from the
-event loop alone: a database that is away is shown, not answered with a restart.
+A wrong schema or configuration at the start ends it with 78, which systemd does not restart; later they are said
+and waited for. The watchdog hears from the event loop alone: a database that is away is shown, not answered with a
+restart.
 """
 
 from __future__ import annotations

@@ -112,17 +112,20 @@ class Postgres:
     """One database as one process uses it: a pool for short statements, connections of their own
     for the lease and for the page writer.
 
-    conninfo is a libpq connection string and may hold a password: it is never printed.
+    conninfo is a libpq connection string and may hold a password: it is never printed. pool_wait_seconds: after
+    so long without a connection from the pool a statement is not begun.
     """
 
-    def __init__(self, conninfo_: str, schema: str, *, pool_max: int = 10) -> None:
+    def __init__(
+        self, conninfo_: str, schema: str, *, pool_max: int = 10, pool_wait_seconds: float = CONNECT_TIMEOUT_SECONDS
+    ) -> None:
         self.schema = schema
         self._conninfo = conninfo_
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self._with_options(POOL_LIMITS),
             min_size=0,
             max_size=pool_max,
-            timeout=CONNECT_TIMEOUT_SECONDS,
+            timeout=pool_wait_seconds,
             kwargs={"autocommit": True},
             check=AsyncConnectionPool.check_connection,
             open=False,

@@ -83,8 +83,9 @@ async def test_a_database_that_is_not_there_yet_is_waited_for_visibly(start: Sta
         async with starting(scene, WATCHDOG_USEC="1000000") as daemon:
             # said before the first attempt, then with its reason: well before the 5 s that the pool would take
             await until(lambda: any("EXTEND_TIMEOUT_USEC=" in text for text in daemon.heard), "EXTEND_TIMEOUT_USEC")
-            assert any(text.startswith("STATUS=waiting for PostgreSQL") for text in daemon.heard)
-            assert not daemon.said("database.went_away")
+            first = next(text for text in daemon.heard if text.startswith("STATUS="))
+            assert first.startswith("STATUS=waiting for PostgreSQL at ")
+            assert "No such file" not in first
             await until(lambda: daemon.said("database.went_away"), "why", 4)
             await until(lambda: [text for text in daemon.heard if "No such file" in text], "why, in the status", 4)
             assert "READY=1" not in daemon.heard

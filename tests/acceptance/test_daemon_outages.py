@@ -138,7 +138,7 @@ async def test_sigterm_while_the_database_is_away_is_not_waited_out(scene: Scene
     assert_each_page_took_effect_once(scene)
 
 
-@pytest.mark.parametrize("how", ["stopped", "frozen"])
+@pytest.mark.parametrize("how", [pytest.param("stopped", marks=pytest.mark.prove), "frozen"])
 async def test_sigterm_to_an_idle_daemon_does_not_wait_for_the_database(scene: SceneWithServer, how: str) -> None:
     loop = asyncio.get_running_loop()
     async with serving(scene, EMAG_SYNC_STARTUP_DELAY_SECONDS="3600") as daemon:

@@ -55,7 +55,7 @@ async def live_through(database: str, streams: int, *, down_minutes: float, spee
     story = Story()
     async with (
         Sandbox(offers=250, per_second=None, per_minute=None, faults=["500:page=all:times=forever"]) as sandbox,
-        Postgres(database, SCHEMAS) as postgres,
+        Postgres(database, SCHEMAS, pool_wait_seconds=5 * speed) as postgres,
     ):
         scheduler = Scheduler(postgres, enabled=True, startup_delay_seconds=30)
         login = {"username": sandbox.username, "password": SecretStr(sandbox.password), "base_url": sandbox.base_url}

@@ -16,12 +16,12 @@ from syncd.config import AccountSettings, Settings
 from syncd.contract.errors import DatabaseAwayError
 from syncd.contract.runs import Busy, Caps, Claim, ClaimRequest, Outcome, Paused, RunRow
 from syncd.contract.words import Stream
-from syncd.engine.calls import Calls
+from syncd.engine.calls import Calls, persist
 from syncd.engine.observer import Observer
 from syncd.engine.plan import PlanReport, plan_stream
 from syncd.engine.run import Run, RunOptions
 from syncd.engine.saying import say_ended, say_started
-from syncd.engine.stop import StopSignal
+from syncd.engine.stop import Halt, StopSignal
 from syncd.engine.supervision import load_quietly, work_under_lease
 from syncd.ledger import accounts, claims
 from syncd.ledger.accumulators import Recorder
@@ -240,7 +240,10 @@ async def _work(
     observer: Observer,
 ) -> Outcome:
     """Open what the run needs, and run it."""
-    budget = await open_budget(postgres, account, claim.account_id)
+    try:
+        budget = await persist(lambda: open_budget(postgres, account, claim.account_id), stop)
+    except Halt as halt:
+        return halt.outcome
     async with open_source(account) as source:
         return await Run(
             postgres=postgres,

@@ -76,6 +76,9 @@ class LedgerOnly:
     def ready(self) -> bool:
         return self.is_ready
 
+    def trouble(self) -> str | None:
+        return None
+
 
 class Port:
     """The open port and a client with the token. `read` and `post` give (status, headers, document)."""

@@ -89,3 +89,7 @@ class DaemonApi:
     def ready(self) -> bool:
         """Started up, and not draining."""
         return self.is_ready
+
+    def trouble(self) -> str | None:
+        """As the scheduler's last look found it."""
+        return self._scheduler.trouble

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from syncd.contract.errors import DatabaseAwayError
+from syncd.contract.errors import DatabaseAwayError, SyncError
 from syncd.contract.words import Cause, Status, Stream
 from syncd.daemon.worker import StreamWorker
-from syncd.ledger import claims
+from syncd.ledger import accounts, claims
+from syncd.ledger.schema import check_ledger
 from syncd.ledger.situation import OpenRun, StreamState, book_next, load_states
 from syncd.policy.schedule import FREE_RESUMES, Situation, Start, decide, failure_backoff_seconds
 from syncd.runtime.log import about
@@ -50,7 +51,9 @@ class Scheduler:
         self.workers: dict[Stream, StreamWorker] = {}
         self._leaving: list[StreamWorker] = []
         self.paused: set[Stream] = set()
-        self.last_tick_ok = False
+        self.trouble: str | None = None
+        """Why nothing can begin just now: the ledger is away, read-only, or not this release's."""
+        self._unusable = False
         self._woken = asyncio.Event()
         self._draining = False
 
@@ -71,13 +74,26 @@ class Scheduler:
         while not self._draining:
             try:
                 await self.tick()
-            except (DatabaseAwayError, TimeoutError) as error:
-                outage.failed(error if str(error) else DatabaseAwayError("look at all streams: no answer in time"))
-                self.last_tick_ok = False
+            except SyncError as error:
+                self._note_trouble(error)
+            except TimeoutError:
+                self._note_trouble(DatabaseAwayError("look at all streams: no answer in time"))
             else:
                 outage.succeeded()
-                self.last_tick_ok = True
+                if self._unusable:
+                    log.warning("ledger.usable_again")
+                self.trouble, self._unusable = None, False
             await self._pause()
+
+    def _note_trouble(self, error: SyncError) -> None:
+        """Said once. Nothing begins, and the next tick looks again: a restart would find the same ledger, and
+        an exit would leave nobody to notice that it was restored or that its release was installed."""
+        self.trouble = str(error)
+        if isinstance(error, DatabaseAwayError):
+            outage.failed(error)
+        elif not self._unusable:
+            self._unusable = True
+            log.error("ledger.unusable", error=str(error))
 
     async def _pause(self) -> None:
         await wait_at_most(self._woken, TICK_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311  # no herd of daemons
@@ -86,14 +102,20 @@ class Scheduler:
     async def tick(self) -> Tick:
         """Look at every stream once."""
         async with asyncio.timeout(LONGEST_LOOK_SECONDS):  # a frozen server never answers
+            await check_ledger(self._postgres)
             states = await load_states(self._postgres)
         self.paused = {stream for stream, state in states.items() if state.paused}
         done = Tick()
         for stream, worker in list(self.workers.items()):  # a reload may add or remove some meanwhile
-            if (state := states.get(stream)) is not None and not self._draining:
-                with about(stream):
-                    async with asyncio.timeout(LONGEST_LOOK_SECONDS):
+            if self._draining:
+                break
+            with about(stream):
+                async with asyncio.timeout(LONGEST_LOOK_SECONDS):
+                    if (state := states.get(stream)) is not None:
                         await self._consider(worker, state, done)
+                    else:  # the schema was made anew
+                        await accounts.register(self._postgres, stream)
+                        log.warning("stream.registered_anew")
         log.debug("tick.done", started=done.started, skipped=done.skipped, closed=done.closed)
         return done
 

@@ -13,7 +13,7 @@ import structlog
 
 from syncd.app import RunReport, RunRequest, stream_of, sync_account
 from syncd.config import AccountSettings
-from syncd.contract.errors import SyncError
+from syncd.contract.errors import DatabaseAwayError, SyncError
 from syncd.contract.runs import Busy, Outcome, Paused
 from syncd.contract.words import Cause
 from syncd.daemon.view import StreamView
@@ -21,11 +21,14 @@ from syncd.engine.stop import StopSignal
 from syncd.ledger.situation import OpenRun, book_next
 from syncd.policy.schedule import Start, is_failure, next_delay_seconds
 from syncd.runtime.log import about
+from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
 
 log = structlog.get_logger()
 
 LONGEST_BOOKING_SECONDS = 10.0
+RETRY_SECONDS = 10.0
+"""After a run that could not be claimed because PostgreSQL was away."""
 
 
 class StreamWorker:
@@ -103,15 +106,22 @@ class StreamWorker:
             await self._run_and_book(request)
 
     async def _run_and_book(self, request: RunRequest) -> None:
+        report: RunReport | None
         try:
             report = await sync_account(self._postgres, self.account, request, self._stop, self.view)
+        except DatabaseAwayError as error:  # before the claim: the slot is not lost, and nobody has failed
+            outage.failed(error)
+            report = None
         except SyncError as error:  # before the claim: nothing was begun
             report = RunReport(self.stream, Outcome(error.cause, str(error)))
         except Exception:  # the supervisor: one stream's fault must not end the others
             log.exception("run.crashed")
             report = RunReport(self.stream, Outcome(Cause.INTERNAL, "a fault in syncd; the log has the traceback"))
         try:
-            await self._book(report)
+            if report is None:
+                self.schedule_in(RETRY_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311  # no herd
+            else:
+                await self._book(report)
         finally:
             self._task = None
             self.view.ended()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import structlog
@@ -187,14 +188,16 @@ class Run:
         return end
 
     async def _store_all(self, sweep: Sweep, reader: PageReader, guard: LoopGuard) -> Outcome:
-        async for batch in reader.batches(self._options.batch_size, lambda: self._storing.task):
-            loop = self._cut_at_loop(guard, batch)
-            if batch:
-                cap = await self._keep(sweep, batch)
-                if cap is not None:
-                    return cap
-            if loop is not None:
-                return Outcome(Cause.LOOP, f"{loop}: paging goes in circles; is `paging` (top or data) set right?")
+        # Closed at once where a page cannot be stored: its calls must not outlive the source's connections.
+        async with aclosing(reader.batches(self._options.batch_size, lambda: self._storing.task)) as batches:
+            async for batch in batches:
+                loop = self._cut_at_loop(guard, batch)
+                if batch:
+                    cap = await self._keep(sweep, batch)
+                    if cap is not None:
+                        return cap
+                if loop is not None:
+                    return Outcome(Cause.LOOP, f"{loop}: paging goes in circles; is `paging` (top or data) set right?")
         return reader.end
 
     def _span(self, sweep: Sweep) -> Span:

@@ -67,6 +67,5 @@ class StopSignal:
             return await task
         finally:
             stopped.cancel()
-            if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)  # also where it has just failed: nobody else looks

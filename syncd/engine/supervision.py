@@ -13,7 +13,7 @@ from functools import partial
 
 import structlog
 
-from syncd.contract.errors import DatabaseAwayError, SyncError
+from syncd.contract.errors import DatabaseAwayError, FatalError, SyncError
 from syncd.contract.runs import Claim, Outcome, RunRow
 from syncd.contract.words import Cause
 from syncd.engine.keeper import keep_books, keep_lease, watch_trust
@@ -106,6 +106,8 @@ async def _release(
                 why = str(error) or "no answer in time"
                 return Outcome(Cause.LEASE_LOST, f"{outcome.message or outcome.cause}; its end was not stored: {why}")
             await asyncio.sleep(RETRY_SECONDS)
+        except FatalError as error:  # the ledger is not what it was: nothing to repeat
+            return Outcome(Cause.DATABASE, f"{outcome.message or outcome.cause}; its end was not stored: {error}")
         else:
             if released and outcome.cause is Cause.END_OF_DATA:
                 await _analyze(postgres, claim)

@@ -263,7 +263,7 @@ class LeaseHolder:
         started = self._monotonic()
         if self._connection is None or self._connection.closed:
             self._connection = await self._postgres.connect("renew the lease")
-        with translated("renew the lease"):
+        with translated("renew the lease", self._connection):
             cursor = await self._connection.execute(
                 """
                 WITH l AS (

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import re
 import time
 from collections.abc import Callable
 
 import structlog
 
 log = structlog.get_logger()
+
+_ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 QUIET_SECONDS = 5.0
 """As long as the pool makes a caller wait, who then fails late."""
@@ -47,7 +50,7 @@ class Outage:
 
     def is_new(self, record: logging.LogRecord) -> bool:
         """Whether the pool has not said this before in this outage: it tells the reason, at every attempt."""
-        text = record.getMessage()
+        text = _ADDRESS.sub("", record.getMessage())
         is_new, self._pool_said = text != self._pool_said, text
         return is_new
 

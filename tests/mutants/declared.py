@@ -11,6 +11,7 @@ COUNT = "tests/acceptance/test_count.py"
 CONTROL = "tests/integration/test_control"
 STEERING = "tests/acceptance/test_daemon_steering.py"
 JOURNAL = "tests/acceptance/test_daemon_journal.py"
+LEDGER = "tests/acceptance/test_daemon_ledger.py"
 
 _CHECK_INSIDE = """\
         async with connection.transaction():
@@ -194,6 +195,59 @@ FURTHER = (
             ),
         ),
         ("tests/acceptance/test_faults.py::test_ignored_filters_prove_nothing_about_a_missing_record",),
+    ),
+    Mutant(
+        "runs begin on a read-only database",
+        (
+            Replacement(
+                "syncd/ledger/schema.py",
+                "if row is not None and row[0]:\n            drop",
+                "if False:\n            drop",
+            ),
+        ),
+        (f"{LEDGER}::test_a_database_that_stays_read_only_costs_the_run_and_no_more",),
+    ),
+    Mutant(
+        "a session that was read-only is kept",
+        (Replacement("syncd/runtime/postgres.py", "    connection.pgconn.finish()\n", "    pass\n"),),
+        (f"{LEDGER}::test_a_database_that_is_read_only_for_a_moment_is_waited_for",),
+    ),
+    Mutant(
+        "a ledger that is gone ends the daemon",
+        (Replacement("syncd/daemon/scheduler.py", "except SyncError as error:", "except DatabaseAwayError as error:"),),
+        (f"{LEDGER}::test_under_another_releases_schema_nothing_begins",),
+    ),
+    Mutant(
+        "a drain waits as long as a lease is trusted",
+        (Replacement("syncd/daemon/drain.py", "silent_seconds >= SILENCE_SECONDS", "False"),),
+        ("tests/acceptance/test_daemon_outages.py::test_sigterm_while_the_database_is_away_is_not_waited_out",),
+    ),
+    Mutant(
+        "a living run of another host is closed",
+        (
+            Replacement(
+                "syncd/runtime/process.py",
+                "if not owner.boot or not owner.started or owner.boot != _boot():\n        return False",
+                "if owner.boot != _boot():\n        return True",
+            ),
+        ),
+        ("tests/acceptance/test_daemons.py::test_two_daemons_hold_different_streams_and_one_inherits_the_others",),
+    ),
+    Mutant(
+        "a failed probe does not open the breaker again",
+        (
+            Replacement(
+                "syncd/ledger/budget.py",
+                "_PROBE, [COOLDOWN_SECONDS, self._account_id]",
+                "_PROBE, [0, self._account_id]",
+            ),
+            Replacement(
+                "syncd/ledger/budget.py",
+                '{"limit": FAILURES_TO_OPEN, "cooldown": COOLDOWN_SECONDS,',
+                '{"limit": FAILURES_TO_OPEN, "cooldown": 0,',
+            ),
+        ),
+        ("tests/acceptance/test_marketplace_away.py::test_a_marketplace_that_is_down_is_probed_once_a_minute",),
     ),
     Mutant(
         "every process keeps its own API budget",

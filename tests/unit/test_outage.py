@@ -46,6 +46,9 @@ def test_the_reason_of_the_pool_is_said_once_an_outage() -> None:
     outage = Outage(lambda: 100.0)
     same, other = (logging.makeLogRecord({"msg": text}) for text in ("refused", "wrong password"))
     assert [outage.is_new(record) for record in (same, same, other, other)] == [True, False, True, False]
+    closed = (logging.makeLogRecord({"msg": f"discarding <connection at {address}>"}) for address in ("0x7f1", "0x7f2"))
+    assert [outage.is_new(record) for record in closed] == [True, False]
+    assert outage.is_new(other)
     outage.failed(OSError("refused"))
     outage.ended()
     assert outage.is_new(other)

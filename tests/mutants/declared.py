@@ -103,6 +103,11 @@ REQUIRED = (
 
 FURTHER = (
     Mutant(
+        "a call that began late brings the next ones closer",
+        (Replacement("syncd/engine/calls.py", "if len(self._begun) == WINDOW_CALLS:", "if False:"),),
+        ("tests/integration/test_distance.py::test_a_late_event_loop_brings_no_calls_together",),
+    ),
+    Mutant(
         "the checkpoint is written outside the page's transaction",
         (
             Replacement(

@@ -73,8 +73,14 @@ class Scheduler:
             await self._pause()
 
     async def _pause(self) -> None:
+        """Until the next tick, or the next slot where that is earlier."""
+        now = asyncio.get_running_loop().time()
+        due = [worker.due_at - now for worker in self.workers.values() if worker.due_at and not worker.is_running]
+        # a slot that has come and was not taken is left to the tick: nothing may go round and round
+        slots = (seconds for seconds in due if seconds > 0)
+        tick_seconds = TICK_SECONDS * random.uniform(0.75, 1.25)  # noqa: S311  # no herd of daemons
         try:
-            async with asyncio.timeout(TICK_SECONDS * random.uniform(0.75, 1.25)):  # noqa: S311  # no herd of daemons
+            async with asyncio.timeout(min([tick_seconds, *slots])):
                 await self._woken.wait()
         except TimeoutError:
             pass

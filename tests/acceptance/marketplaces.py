@@ -51,15 +51,19 @@ class Marketplaces:
         """Begin its log anew."""
         self.ask(number, "log", method="DELETE")
 
-    def configure(self, scene: Scene, accounts: dict[str, int], **keys: str) -> None:
-        """Write the scene's settings file anew: these accounts, each at its marketplace; keys are TOML."""
+    def configure(self, scene: Scene, accounts: dict[str, int], **keys: str | dict[str, str]) -> None:
+        """Write the scene's settings file anew: these accounts, each at its marketplace.
+
+        Values are TOML, one for all accounts or one an account.
+        """
         path = scene.program.config
         assert isinstance(path, Path)
-        lines = "\n".join(f"{key} = {value}" for key, value in keys.items())
-        sections = [
-            SECTION.format(name=name, url=self.base_urls[number], username=f"seller-{number}", keys=lines)
-            for name, number in accounts.items()
-        ]
+        sections = []
+        for name, number in accounts.items():
+            own = {key: value if isinstance(value, str) else value[name] for key, value in keys.items()}
+            lines = "\n".join(f"{key} = {value}" for key, value in own.items())
+            url, username = self.base_urls[number], f"seller-{number}"
+            sections.append(SECTION.format(name=name, url=url, username=username, keys=lines))
         path.write_text("\n".join(sections))
         for name in accounts:
             password = path.with_name(f"emag-{name}-password")

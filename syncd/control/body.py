@@ -24,11 +24,13 @@ Reader = Callable[[object], Any]
 
 
 async def read_body(request: web.BaseRequest, *, deadline_seconds: float) -> bytes:
-    """The body's bytes, b'' where there is none. Raises 408, 413 or 415; the connection then ends."""
+    """The body's bytes, b'' where there is none. Raises 400, 408, 413 or 415; the connection then ends."""
     if (request.content_length or 0) > MOST_BODY_BYTES:
         raise _too_large()
     if not request.can_read_body:
         return b""
+    if any(coding.lower() != "chunked" for coding in request.headers.getall("Transfer-Encoding", [])):
+        raise Problem(400, "of transfer codings only chunked is read here", close=True)
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Problem(415, "a body with a Content-Encoding is not read here", close=True)
     if request.content_type != "application/json":

@@ -103,6 +103,24 @@ REQUIRED = (
 
 FURTHER = (
     Mutant(
+        "a peer that does not read keeps its connection",
+        (Replacement("syncd/control/connections.py", "        transport.abort()\n", "        transport.close()\n"),),
+        (
+            f"{CONTROL}_connections.py::test_peers_that_do_not_read_are_ended_and_not_only_forgotten",
+            f"{CONTROL}_feed.py::test_a_feed_whose_client_does_not_read_is_left",
+        ),
+    ),
+    Mutant(
+        "the host of a request's target is not looked at",
+        (Replacement("syncd/control/access.py", "[*hosts, *_host_of_target(request.raw_path)]", "[*hosts]"),),
+        (f"{CONTROL}_errors.py::test_a_foreign_host_name_in_the_target_is_refused",),
+    ),
+    Mutant(
+        "a slot waits for the next look at all streams",
+        (Replacement("syncd/daemon/scheduler.py", "min([tick_seconds, *slots])", "tick_seconds"),),
+        ("tests/acceptance/test_daemon_day.py::test_every_interval_is_kept_and_nothing_piles_up",),
+    ),
+    Mutant(
         "a call that began late brings the next ones closer",
         (Replacement("syncd/engine/calls.py", "if len(self._begun) == WINDOW_CALLS:", "if False:"),),
         ("tests/integration/test_distance.py::test_a_late_event_loop_brings_no_calls_together",),

@@ -103,6 +103,11 @@ REQUIRED = (
 
 FURTHER = (
     Mutant(
+        "the event loop's lag is looked at now and then",
+        (Replacement("syncd/control/metrics.py", "SAMPLE_SECONDS = 0.1", "SAMPLE_SECONDS = 1.0"),),
+        (f"{CONTROL}.py::test_an_event_loop_that_stands_still_shows_in_the_metrics",),
+    ),
+    Mutant(
         "a peer that does not read keeps its connection",
         (Replacement("syncd/control/connections.py", "        transport.abort()\n", "        transport.close()\n"),),
         (

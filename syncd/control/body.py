@@ -46,6 +46,11 @@ async def read_body(request: web.BaseRequest, *, deadline_seconds: float) -> byt
     except TimeoutError:
         detail = f"the body did not arrive within {deadline_seconds:g} s"
         raise Problem(408, detail, headers={"Connection": "close"}, close=True) from None
+    except RuntimeError as error:
+        if request.transport is not None:
+            raise
+        # so aiohttp says that we have ended the connection ourselves, to make room for another one
+        raise ConnectionResetError("ended while its body was waited for") from error
     return bytes(chunks)
 
 

@@ -29,6 +29,7 @@ class Vitals:
     threads: int
     tasks: int
     database_sessions: int
+    control_connections: int
     lags: dict[float, float]
     """Samples of the event loop's lag, cumulated: seconds → so many were no longer."""
 
@@ -62,5 +63,6 @@ def _look(scene: Scene, daemon: Daemon) -> Vitals:
         threads=int(status["Threads"]),
         tasks=int(float(re.findall(r"^syncd_asyncio_tasks (\S+)$", metrics, re.MULTILINE)[0])),
         database_sessions=sessions,
+        control_connections=int(float(re.findall(r"^syncd_control_connections (\S+)$", metrics, re.MULTILINE)[0])),
         lags={float(limit.replace("+Inf", "inf")): float(count) for limit, count in buckets},
     )

@@ -26,8 +26,8 @@ from syncd.control.progress import Progress
 from syncd.control.routes import Call
 from syncd.control.service import Service
 from syncd.control.together import Shared, Together
-from syncd.ledger.overview import load_duration_seconds, load_pauses
-from syncd.ledger.queue import Living, Queued, Wanted, enqueue
+from syncd.ledger.overview import load_duration_seconds
+from syncd.ledger.queue import Living, Queued, Wanted, enqueue, find_obstacle
 from syncd.runtime.log import about
 from syncd.runtime.postgres import Postgres
 
@@ -81,9 +81,9 @@ def read_asked(service: Service, body: dict[str, Any], initiator: str) -> Asked:
 
 
 async def _try(postgres: Postgres, stream: Stream, wanted: Wanted) -> Tried:
-    pause = (await load_pauses(postgres)).get(stream)
-    if pause is not None:
-        return pause
+    obstacle = await find_obstacle(postgres, stream)  # nearly all of many at once end here, after one statement
+    if obstacle is not None:
+        return obstacle
     tried = await enqueue(postgres, stream, wanted)
     if tried == Living(None):  # it ended between two looks
         tried = await enqueue(postgres, stream, wanted)

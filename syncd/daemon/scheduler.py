@@ -96,7 +96,13 @@ class Scheduler:
             log.error("ledger.unusable", error=str(error))
 
     async def _pause(self) -> None:
-        await wait_at_most(self._woken, TICK_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311  # no herd of daemons
+        """Until the next tick, or the next slot where that is earlier."""
+        now = asyncio.get_running_loop().time()
+        due = [worker.due_at - now for worker in self.workers.values() if worker.due_at and not worker.is_running]
+        # a slot that has come and was not taken is left to the tick: nothing may go round and round
+        slots = (seconds for seconds in due if seconds > 0)
+        tick_seconds = TICK_SECONDS * random.uniform(0.75, 1.25)  # noqa: S311  # no herd of daemons
+        await wait_at_most(self._woken, min([tick_seconds, *slots]))
         self._woken.clear()
 
     async def tick(self) -> Tick:

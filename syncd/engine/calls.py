@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -39,6 +40,8 @@ MOST_FAILED_PROBES = 3
 BREAKER_POLL_SECONDS = 2.0  # a probe that succeeds lets the others go on, long before the cooldown is over
 
 T = TypeVar("T")
+WINDOW_CALLS = 3
+"""The marketplace counts them in every second (vendor document v4.4.9, section on limits)."""
 SHORTEST_DISTANCE_SECONDS = 0.002  # below: benchmarks on loopback
 log = structlog.get_logger()
 
@@ -89,7 +92,9 @@ class Calls:
         self._observer = observer
         self.max_requests = max_requests
         self._max_attempts = max_attempts
+        self._turn = asyncio.Lock()
         self._not_before = 0.0
+        self._begun: deque[float] = deque(maxlen=WINDOW_CALLS)
         self._deadline = deadline
         self._failed_before = True  # an earlier process may have: the first success clears the ledger
         self._failed_probes = 0
@@ -182,12 +187,21 @@ class Calls:
             raise CallError(probe.reason, str(probe), cause=probe.cause, retryable=False) from None
 
     async def _keep_distance(self) -> None:
-        """An answer of the database that came late must not bring two calls together."""
-        now = asyncio.get_running_loop().time()
-        begin = max(now, self._not_before)
-        self._not_before = begin + self._budget.spacing_seconds
-        if begin - now > SHORTEST_DISTANCE_SECONDS:
-            await self._stop.sleep(begin - now)
+        """Neither an answer of the database that came late nor a sleep that took longer brings calls together.
+
+        A call that begins late does not delay the next one, or the rate would sink with every lag; but it counts
+        from when it really began, so that no window holds more calls than it may.
+        """
+        spacing, loop = self._budget.spacing_seconds, asyncio.get_running_loop()
+        async with self._turn:
+            now = loop.time()
+            begin = max(now, self._not_before)
+            if len(self._begun) == WINDOW_CALLS:
+                begin = max(begin, self._begun[0] + WINDOW_CALLS * spacing)
+            if begin - now > SHORTEST_DISTANCE_SECONDS:
+                await self._stop.sleep(begin - now)
+            self._not_before = begin + spacing
+            self._begun.append(loop.time())
 
     async def _note_failure(self, error: CallError) -> None:
         if error.reason is Reason.RATE_LIMIT and error.retry_after_seconds:

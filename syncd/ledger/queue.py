@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from syncd.contract.runs import Paused
 from syncd.contract.words import Stream
 from syncd.runtime.postgres import Postgres
 
@@ -48,6 +49,13 @@ SELECT r.run_id FROM run r JOIN stream s USING (stream_id) JOIN account a USING 
    AND r.status IN ('queued', 'running')
 """
 
+_OBSTACLE = """
+SELECT s.paused_at, s.paused_by, s.pause_reason, r.run_id
+  FROM stream s JOIN account a USING (account_id)
+  LEFT JOIN run r ON r.stream_id = s.stream_id AND r.status IN ('queued', 'running')
+ WHERE a.source = %(source)s AND a.name = %(account)s AND s.resource = %(resource)s
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -72,6 +80,19 @@ class Living:
     """There is one already; None where it ended between two looks."""
 
     run_id: UUID | None
+
+
+async def find_obstacle(postgres: Postgres, stream: Stream) -> Living | Paused | None:
+    """What keeps a run of the stream from being asked for just now: one that lives, or a pause. One look."""
+    async with postgres.connection(f"look whether {stream} is free") as connection:
+        names = {"source": stream.source, "account": stream.account, "resource": stream.resource}
+        row = await (await connection.execute(_OBSTACLE, names)).fetchone()
+    if row is None:
+        return None
+    paused_at, paused_by, reason, run_id = row
+    if paused_at is not None:
+        return Paused(paused_by or "", reason or "", paused_at)
+    return Living(run_id) if run_id is not None else None
 
 
 async def enqueue(postgres: Postgres, stream: Stream, wanted: Wanted) -> Queued | Living:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from uuid import UUID
@@ -274,3 +276,20 @@ async def test_metrics_are_the_process_s_own(port: Port) -> None:
         assert f"\n{name} " in text
     assert "emag_sync" not in text
     assert "_created" not in text
+
+
+async def test_an_event_loop_that_stands_still_shows_in_the_metrics(port: Port) -> None:
+    """Wherever in between two samples it stood."""
+
+    async def slow_samples() -> int:
+        _, _, text = await port.read("/metrics")
+        counts = dict(re.findall(r'^syncd_event_loop_lag_seconds_bucket\{le="([^"]+)"\} (\S+)$', text, re.MULTILINE))
+        return int(float(counts["+Inf"]) - float(counts["0.1"]))
+
+    before = await slow_samples()
+    for blocks in range(1, 4):
+        await asyncio.sleep(blocks * 0.03)
+        time.sleep(0.25)  # noqa: ASYNC251  # this is what is tried
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        assert await slow_samples() >= before + blocks

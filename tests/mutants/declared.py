@@ -106,6 +106,39 @@ REQUIRED = (
 
 FURTHER = (
     Mutant(
+        "a connection that we end ourselves is a fault of ours",
+        (Replacement("syncd/control/body.py", "        if request.transport is not None:\n", "        if True:\n"),),
+        ("tests/acceptance/test_daemon_port.py::test_hostile_peers_of_every_kind_keep_nobody_waiting",),
+    ),
+    Mutant(
+        "the event loop's lag is looked at now and then",
+        (Replacement("syncd/control/metrics.py", "SAMPLE_SECONDS = 0.1", "SAMPLE_SECONDS = 1.0"),),
+        (f"{CONTROL}.py::test_an_event_loop_that_stands_still_shows_in_the_metrics",),
+    ),
+    Mutant(
+        "a peer that does not read keeps its connection",
+        (Replacement("syncd/control/connections.py", "        transport.abort()\n", "        transport.close()\n"),),
+        (
+            f"{CONTROL}_connections.py::test_peers_that_do_not_read_are_ended_and_not_only_forgotten",
+            f"{CONTROL}_feed.py::test_a_feed_whose_client_does_not_read_is_left",
+        ),
+    ),
+    Mutant(
+        "the host of a request's target is not looked at",
+        (Replacement("syncd/control/access.py", "[*hosts, *_host_of_target(request.raw_path)]", "[*hosts]"),),
+        (f"{CONTROL}_errors.py::test_a_foreign_host_name_in_the_target_is_refused",),
+    ),
+    Mutant(
+        "a slot waits for the next look at all streams",
+        (Replacement("syncd/daemon/scheduler.py", "min([tick_seconds, *slots])", "tick_seconds"),),
+        ("tests/acceptance/test_daemon_day.py::test_every_interval_is_kept_and_nothing_piles_up",),
+    ),
+    Mutant(
+        "a call that began late brings the next ones closer",
+        (Replacement("syncd/engine/calls.py", "if len(self._begun) == WINDOW_CALLS:", "if False:"),),
+        ("tests/integration/test_distance.py::test_a_late_event_loop_brings_no_calls_together",),
+    ),
+    Mutant(
         "the checkpoint is written outside the page's transaction",
         (
             Replacement(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import click
 import structlog
 
-from syncd.cli.options import Place, secrets_of, with_place
+from syncd.cli.options import Place, place_of, secrets_of, with_place
 from syncd.config import Settings
 from syncd.daemon.service import Daemon
 from syncd.runtime.log import adjust_log, configure_log
+from syncd.runtime.presence import announced
 from syncd.runtime.systemd import Notifier
 
 log = structlog.get_logger()
@@ -38,4 +40,10 @@ def serve(place: Place) -> None:
     async def run() -> None:
         await Daemon(load, Notifier()).run()
 
-    asyncio.run(run())
+    with announced(
+        os.environ,
+        database=place_of(first),
+        control_address=first.sync.control_address,
+        control_port=first.sync.control_port,
+    ):
+        asyncio.run(run())

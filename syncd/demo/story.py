@@ -54,9 +54,10 @@ class Stopped(KeyboardInterrupt):
 class Demo:
     """One demonstration in one folder. FatalError says what did not work."""
 
-    def __init__(self, folder: Path, *, offers: int, prefer: Source) -> None:
+    def __init__(self, folder: Path, *, offers: int, prefer: Source, verbose: int = 0) -> None:
         self._place = Place(folder.absolute())
         self._offers = offers
+        self._verbose = ["-" + "v" * verbose] if verbose else []
         self._server = EmbeddedPostgres(self._place.folder, durable=False, prefer=prefer)
 
     def play(self, *, keep_running: bool) -> None:
@@ -69,7 +70,7 @@ class Demo:
                     port = free_port()
                     self._tell(shop, port)
                     _title("The daemon: `syncd serve` syncs on a schedule and on demand")
-                    with daemon(self._place, self._options(), port) as control:
+                    with daemon(self._place, [*self._options(), *self._verbose], port) as control:
                         self._tell_of_the_daemon(control)
                         if keep_running:
                             self._wait(control)
@@ -141,8 +142,8 @@ class Demo:
         return ["--config", str(self._place.config), "--env-file", str(self._place.env_file)]
 
     def _command(self, name: str, *, allowed: tuple[int, ...] = (0,)) -> int:
-        _show_command(_shown(name, *self._options()))
-        code = run(syncd(name, *self._options()))
+        _show_command(_shown(name, *self._options(), *self._verbose))
+        code = run(syncd(name, *self._options(), *self._verbose))
         if code not in allowed:
             raise FatalError(f"`syncd {name}` ended with exit code {code}; logs are in {self._place.folder}")
         return code

@@ -129,6 +129,15 @@ def test_every_command_has_help_and_stands_in_the_readme() -> None:
         )
 
 
+def test_every_command_can_say_more_and_those_with_facts_say_them_to_machines() -> None:
+    """`-v` everywhere; `--json` but for the daemon itself and the demo's story."""
+    options = {
+        name: {option for parameter in command.params for option in parameter.opts} for name, command in _commands()
+    }
+    assert [name for name, known in options.items() if "-v" not in known] == []
+    assert {name for name, known in options.items() if "--json" not in known} == {"serve", "demo"}
+
+
 def test_every_option_that_is_named_exists(document: Path) -> None:
     known = {option for _, command in _commands() for parameter in command.params for option in parameter.opts}
     known |= {"--version", "--help", "--quick"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.mutants.commands import COMMANDS
 from tests.mutants.mutant import Mutant, Replacement
 
 FENCE = "tests/integration/test_fence.py"
@@ -202,4 +203,5 @@ FURTHER = (
         ),
         ("tests/acceptance/test_rate.py::test_two_accounts_of_one_login_share_its_budget",),
     ),
+    *COMMANDS,
 )

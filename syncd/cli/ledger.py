@@ -14,7 +14,6 @@ from syncd.contract.runs import RunRow
 from syncd.contract.text import escape
 from syncd.contract.words import Cause, Status, Stream
 from syncd.ledger import runs as ledger
-from syncd.ledger.overview import load_pauses
 from syncd.ledger.situation import load_states
 from syncd.policy.explanation import Around, explain_stream
 from syncd.policy.explanation import explain as explanation
@@ -106,7 +105,7 @@ async def _stream_of(postgres: Postgres, way: Way, row: RunRow) -> Around:
     return Around(
         newest=newest[0].run_id,
         before=before[0] if before else None,
-        pause=(await load_pauses(postgres)).get(row.stream),
+        is_paused=state.paused,
         next_in_seconds=state.next_in_seconds,
         failures=state.failures,
         no_daemon=no_daemon,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import getpass
 import json
 import os
@@ -65,13 +66,18 @@ class Place:
 
 def secrets_of(settings: Settings) -> list[str]:
     """Every secret text of the settings, for the log's last filter."""
-    secrets = [account.password.get_secret_value() for account in settings.accounts]
+    secrets = []
+    for account in settings.accounts:
+        password = account.password.get_secret_value()
+        basic = base64.b64encode(f"{account.username}:{password}".encode()).decode("ascii")  # as HTTP Basic sends both
+        secrets += [password, basic]
     if settings.optional_database is not None:
         conninfo = settings.optional_database.conninfo.get_secret_value()
         parts = conninfo_to_dict(conninfo)
         secrets += [str(parts[name]) for name in ("password", "sslpassword") if parts.get(name)]
-    tokens = (settings.sync.control_token, settings.sync.control_token_previous)
-    return secrets + [token.get_secret_value() for token in tokens if token is not None]
+    sync = settings.sync
+    others = (sync.control_token, sync.control_token_previous, sync.webhook_url, sync.ping_url)
+    return secrets + [other.get_secret_value() for other in others if other is not None]
 
 
 def place_of(settings: Settings) -> str:

@@ -31,6 +31,21 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """Who wants to run which stream, within what. `force`: although it is paused.
+
+    initiated_by stays the queued run's own where there is one.
+    """
+
+    stream: Stream
+    owner: Owner
+    caps: Caps
+    lease_seconds: float
+    initiated_by: str
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """The right to write a stream: every write names `stream_id`, `fence` and `run_id`."""
 
@@ -91,7 +106,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run as the ledger knows it. Times are aware; counts are since the run began."""
+    """One run as the ledger knows it. Times are aware; counts are since the run began.
+
+    paused_by, pause_reason: of its stream, now. sweep_ended_by: a cause, or `superseded`; None while it is open.
+    """
 
     run_id: UUID
     stream: Stream
@@ -133,6 +151,9 @@ class RunRow:
     consent_keys: int | None = None
     consent_approved: bool | None = None
     dry_run: bool = False
+    paused_by: str | None = None
+    pause_reason: str | None = None
+    sweep_ended_by: str | None = None
 
     @property
     def progress_percent(self) -> int:

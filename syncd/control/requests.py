@@ -27,6 +27,7 @@ from syncd.control.service import Service
 from syncd.control.together import Shared, Together
 from syncd.ledger.overview import load_duration_seconds, load_pauses
 from syncd.ledger.queue import Living, Queued, Wanted, enqueue
+from syncd.runtime.log import about
 from syncd.runtime.postgres import Postgres
 
 log = structlog.get_logger()
@@ -116,7 +117,9 @@ class Requests:
             raise _none_could_start(by_stream)
         service.wake()
         self._progress.forget()
-        log.info("sync.requested", by=asked.wanted.initiated_by, runs=[str(run_id) for run_id in queued.values()])
+        for stream, run_id in queued.items():
+            with about(stream, run_id):
+                log.notice("sync.requested", by=asked.wanted.initiated_by)
         estimate = await load_duration_seconds(service.postgres, queued)
         return msgspec.json.encode(_started(service, asked, by_stream, queued, estimate))
 

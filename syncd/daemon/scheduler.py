@@ -17,8 +17,9 @@ from syncd.contract.errors import DatabaseAwayError
 from syncd.contract.words import Cause, Status, Stream
 from syncd.daemon.worker import StreamWorker
 from syncd.ledger import claims
-from syncd.ledger.situation import StreamState, book_next, load_states
+from syncd.ledger.situation import OpenRun, StreamState, book_next, load_states
 from syncd.policy.schedule import FREE_RESUMES, Situation, Start, decide, failure_backoff_seconds
+from syncd.runtime.log import about
 from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.process import proven_dead
@@ -46,6 +47,7 @@ class Scheduler:
         self.enabled = enabled
         self._startup_delay_seconds = startup_delay_seconds
         self.workers: dict[Stream, StreamWorker] = {}
+        self._leaving: list[StreamWorker] = []
         self.paused: set[Stream] = set()
         self.last_tick_ok = False
         self._woken = asyncio.Event()
@@ -54,6 +56,10 @@ class Scheduler:
     def add(self, worker: StreamWorker) -> None:
         """Serve one more stream."""
         self.workers[worker.stream] = worker
+
+    def remove(self, stream: Stream) -> None:
+        """Serve it no more; a run of it that lives goes on to its end, or to the drain."""
+        self._leaving = [worker for worker in self._leaving if worker.is_running] + [self.workers.pop(stream)]
 
     def wake(self) -> None:
         """Look at once: somebody asked for something."""
@@ -88,13 +94,14 @@ class Scheduler:
         done = Tick()
         for stream, worker in list(self.workers.items()):  # a reload may add or remove some meanwhile
             if (state := states.get(stream)) is not None and not self._draining:
-                await self._consider(worker, state, done)
+                with about(stream):
+                    await self._consider(worker, state, done)
+        log.debug("tick.done", started=done.started, skipped=done.skipped, closed=done.closed)
         return done
 
     async def _consider(self, worker: StreamWorker, state: StreamState, done: Tick) -> None:
         if worker.is_running:
-            if (asked := state.open_run) is not None and asked.cancelled_by is not None:
-                worker.cancel(asked.run_id, asked.cancelled_by)
+            self._watch(worker, state, done)
             return
         worker.failures = state.failures  # another daemon's and `syncd resume` count, too
         if worker.due_at is None and worker.account.sync.interval_seconds > 0:
@@ -120,11 +127,9 @@ class Scheduler:
             closed = await claims.close_dead(self._postgres, worker.stream, proven_dead=proven_dead)
             if closed is not None:
                 done.closed += 1
-                log.warning("run.closed", run=str(closed), stream=str(worker.stream), cause=Cause.LEASE_LOST)
+                log.warning("run.closed", run=str(closed), cause=Cause.LEASE_LOST)
         elif decision.skipped and open_run is not None:
-            done.skipped += 1
-            log.warning("slot.skipped", stream=str(worker.stream), run=str(open_run.run_id))
-            worker.schedule_in(worker.next_delay_seconds())
+            self._skip(worker, open_run, done)
         elif decision.start is not None:
             if decision.start is Start.RESUMED and open_run is not None and open_run.pages == 0:
                 # counted before it runs: afterwards we may be dead
@@ -137,6 +142,20 @@ class Scheduler:
         elif worker.is_due:  # disabled or paused: the slot passes
             worker.schedule_in(worker.next_delay_seconds())
 
+    def _watch(self, worker: StreamWorker, state: StreamState, done: Tick) -> None:
+        """Of a run that lives here: was it cancelled, and has a slot come that it takes up?"""
+        if (here := state.open_run) is None:
+            return
+        if here.cancelled_by is not None:
+            worker.cancel(here.run_id, here.cancelled_by)
+        if worker.is_due and self.enabled and not state.paused:
+            self._skip(worker, here, done)
+
+    def _skip(self, worker: StreamWorker, living: OpenRun, done: Tick) -> None:
+        done.skipped += 1
+        worker.skip_slot(living.run_id)
+        worker.schedule_in(worker.next_delay_seconds())
+
     def _first_slot(self, worker: StreamWorker, state: StreamState) -> None:
         """After a start: the slot that the ledger has booked, but not before the start-up delay."""
         booked = state.next_in_seconds or 0.0
@@ -147,6 +166,7 @@ class Scheduler:
         """Start nothing more; end what runs at its next page, and wait for it."""
         self._draining = True
         self.wake()
-        for worker in self.workers.values():
+        workers = [*self.workers.values(), *self._leaving]
+        for worker in workers:
             worker.stop(Cause.SHUTDOWN, message)
-        await asyncio.gather(*(worker.wait() for worker in self.workers.values()))
+        await asyncio.gather(*(worker.wait() for worker in workers))

@@ -34,6 +34,7 @@ log = structlog.get_logger()
 LONGEST_RETRY_SECONDS = 10.0
 STATUS_SECONDS = 1.0
 EXTEND_SECONDS = 60.0
+DISABLED_NOTE = "auto-sync disabled via DISABLE_AUTO_SYNC"
 
 
 class Daemon:
@@ -87,7 +88,7 @@ class Daemon:
             await self._add(postgres, scheduler, api, account)
         async with api.serving(sync.control_address, sync.control_port) as control:
             if self.settings.disable_auto_sync:
-                log.warning("sync.disabled", note="auto-sync disabled via DISABLE_AUTO_SYNC")
+                _say_disabled()
             api.is_ready = True
             self._notifier.ready()
             log.notice("daemon.ready", streams=len(scheduler.workers))
@@ -120,24 +121,29 @@ class Daemon:
         while True:
             await self._reload.wait()
             self._reload.clear()
+            if self._ended.is_set():
+                continue  # nothing begins any more, and READY after STOPPING would be a lie
             self._notifier.reloading()
             try:
-                settings = self._load()
+                settings = await asyncio.to_thread(self._load)  # files, perhaps on a slow disk
             except ConfigError as error:
                 for problem in error.problems:
                     log.error("config.refused", problem=problem)
                 log.error("config.kept", reason="the new configuration has problems; the old one stays")
             else:
                 await self._apply(settings, postgres, scheduler, api)
-            self._notifier.ready()
+            if not self._ended.is_set():
+                self._notifier.ready()
 
     async def _apply(self, settings: Settings, postgres: Postgres, scheduler: Scheduler, api: DaemonApi) -> None:
         """From the next run on. What cannot change while we run is said."""
         old = self.settings
         self.settings = api.settings = settings
         scheduler.enabled = not settings.disable_auto_sync
+        if settings.disable_auto_sync and not old.disable_auto_sync:
+            _say_disabled()
         for stream in scheduler.workers.keys() - {stream_of(account) for account in settings.accounts}:
-            del scheduler.workers[stream]  # a run that lives goes on to its end
+            scheduler.remove(stream)
             log.warning("account.removed", stream=str(stream))
         for account in settings.accounts:
             worker = scheduler.workers.get(stream_of(account))
@@ -164,6 +170,7 @@ class Daemon:
             if self._ended.is_set():
                 leave_at_once(128 + number)
             self._stopped_by = number.name
+            log.notice("daemon.stopping", signal=number.name)
             self._ended.set()
             self._notifier.stopping()
             self._notifier.status(f"stopping: {number.name}; storing the pages already received")
@@ -207,13 +214,17 @@ async def _running(*coroutines: object) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _say_disabled() -> None:
+    log.warning("sync.disabled", note=DISABLED_NOTE)
+
+
 def status_line(scheduler: Scheduler) -> str:
     """What the streams do, the running ones first."""
     running = [worker.view.status_line() for worker in scheduler.workers.values() if worker.is_running]
     if running:
         return "; ".join(running)
     if not scheduler.enabled:
-        return "auto-sync disabled via DISABLE_AUTO_SYNC"
+        return DISABLED_NOTE
     loop = asyncio.get_running_loop()
     paused = len(scheduler.paused & set(scheduler.workers))
     due = [worker.due_at for worker in scheduler.workers.values() if worker.due_at is not None]

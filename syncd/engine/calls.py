@@ -25,11 +25,13 @@ from syncd.contract.errors import CallError, DatabaseAwayError
 from syncd.contract.runs import Claim, Outcome
 from syncd.contract.words import Cause, Reason
 from syncd.engine.observer import Observer
+from syncd.engine.saying import NearCaps
 from syncd.engine.stop import Halt, StopSignal
 from syncd.ledger.accumulators import Recorder
 from syncd.ledger.budget import Budget, Slot
 from syncd.ledger.runs import declare_wait
 from syncd.policy.backoff import DECLARED_ABOVE_SECONDS, backoff_seconds
+from syncd.policy.breaker import FAILURES_TO_OPEN
 from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
 
@@ -92,6 +94,7 @@ class Calls:
         self._failed_before = True  # an earlier process may have: the first success clears the ledger
         self._failed_probes = 0
         self._last_probe: CallError | None = None
+        self.near = NearCaps()
         self.admitted = 0
         self.answered = False
         """Whether any call of this run has succeeded."""
@@ -128,23 +131,30 @@ class Calls:
         if self.admitted >= self.max_requests:
             raise Halt(Outcome(Cause.CAP_REQUESTS, f"reached the cap of {self.max_requests} requests a run"))
         self.admitted += 1
+        self.near.note("requests", self.admitted, self.max_requests)
         slot = await self._wait_for_slot()
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
             result = await self._stop.unless_set(call())
         except CallError as error:
-            self._recorder.call_ended(endpoint, loop.time() - started, error.reason)
+            seconds = loop.time() - started
+            self._recorder.call_ended(endpoint, seconds, error.reason)
+            facts = {"reason": error.reason, "status": error.status, "duration_ms": round(seconds * 1000)}
+            log.debug("call.failed", endpoint=endpoint, **facts, error=str(error))
             await self._note_failure(error)
             if slot.probe and error.reason in _BREAKER_REASONS:
                 self._failed_probes += 1
                 self._check_outage(error)
             raise
-        self._recorder.call_ended(endpoint, loop.time() - started, None)
+        seconds = loop.time() - started
+        self._recorder.call_ended(endpoint, seconds, None)
+        log.debug("call.answered", endpoint=endpoint, duration_ms=round(seconds * 1000))
         self.answered = True
         self._failed_probes = 0
         if self._failed_before:
-            await persist(self._budget.note_success, self._stop)
+            if await persist(self._budget.note_success, self._stop):
+                log.warning("breaker.closed")
             self._failed_before = False
         return result
 
@@ -180,14 +190,12 @@ class Calls:
             await self._stop.sleep(begin - now)
 
     async def _note_failure(self, error: CallError) -> None:
-        log.debug("call.failed", reason=error.reason, status=error.status, error=str(error))
         if error.reason is Reason.RATE_LIMIT and error.retry_after_seconds:
             await persist(lambda: self._budget.push_out(error.retry_after_seconds or 0), self._stop)
         if error.reason in _BREAKER_REASONS:
             self._failed_before = True
-            open_seconds = await persist(self._budget.note_failure, self._stop)
-            if open_seconds is not None:
-                log.warning("breaker.opened", seconds=open_seconds)
+            if await persist(self._budget.note_failure, self._stop):
+                log.warning("breaker.opened", failures=FAILURES_TO_OPEN, error=str(error))
 
     async def _before_retry(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

@@ -7,6 +7,7 @@ and nothing has failed for `QUIET_SECONDS`.
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import time
 from collections.abc import Callable
@@ -30,7 +31,7 @@ class Outage:
     def failed(self, error: Exception) -> None:
         """The database did not answer."""
         if self._failed_at is None:
-            log.warning("database.went_away", error=str(error))
+            _say("database.went_away", error=str(error))
         self._failed_at = self._clock()
 
     def succeeded(self) -> None:
@@ -41,7 +42,7 @@ class Outage:
     def ended(self) -> None:
         """The database answered, and there are no others."""
         if self._failed_at is not None:
-            log.warning("database.came_back")
+            _say("database.came_back")
         self._failed_at = self._pool_said = None
 
     def is_new(self, record: logging.LogRecord) -> bool:
@@ -49,6 +50,11 @@ class Outage:
         text = record.getMessage()
         is_new, self._pool_said = text != self._pool_said, text
         return is_new
+
+
+def _say(event: str, **facts: str) -> None:
+    """Outside of everybody's context: whoever notices first may be one run of several, and this is about all."""
+    contextvars.Context().run(log.warning, event, **facts)
 
 
 outage = Outage()

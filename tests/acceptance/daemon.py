@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 import socket
@@ -100,16 +101,16 @@ class Daemon:
 
 
 @asynccontextmanager
-async def serving(scene: Scene, **settings: str) -> AsyncIterator[Daemon]:
+async def serving(scene: Scene, *, journal: Path | None = None, **settings: str) -> AsyncIterator[Daemon]:
     """The daemon, READY; killed at the end where it still lives."""
-    async with starting(scene, **settings) as daemon:
+    async with starting(scene, journal=journal, **settings) as daemon:
         await daemon.ready()
         yield daemon
 
 
 @asynccontextmanager
-async def starting(scene: Scene, **settings: str) -> AsyncIterator[Daemon]:
-    """The daemon, just started; killed at the end where it still lives."""
+async def starting(scene: Scene, *, journal: Path | None = None, **settings: str) -> AsyncIterator[Daemon]:
+    """The daemon, just started; killed at the end where it still lives. journal: where journald's socket is for it."""
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(f"{folder}/notify")
         receiver.setblocking(False)
@@ -122,8 +123,13 @@ async def starting(scene: Scene, **settings: str) -> AsyncIterator[Daemon]:
         } | settings  # fmt: skip
         stderr = Path(folder, "stderr")
         with stderr.open("wb") as log:  # noqa: ASYNC230  # a moment
+            command = ["-m", "syncd"]
+            if journal is not None:
+                stream = os.fstat(log.fileno())
+                environment["JOURNAL_STREAM"] = f"{stream.st_dev}:{stream.st_ino}"
+                command = ["-m", "tests.acceptance.journal_serve", str(journal)]
             process = subprocess.Popen(
-                [sys.executable, "-m", "syncd", "serve", "--config", str(scene.program.config)],
+                [sys.executable, *command, "serve", "--config", str(scene.program.config)],
                 env=environment,
                 stdout=subprocess.DEVNULL,
                 stderr=log,

@@ -153,7 +153,7 @@ async def test_with_the_daemon_down_they_go_straight_on_the_ledger(start: Start)
     assert forced["queued"] is True
     explained = await call(scene, "explain", forced["sync_id"], **nowhere)
     assert "stocktaking" in explained.stdout
-    assert "It begins after `syncd resume`." in explained.stdout
+    assert "nothing begins until `syncd resume`" in explained.stdout
     assert f"run {forced['sync_id']} came after it" in (await call(scene, "explain", asked["sync_id"])).stdout
     (shown,) = await facts(scene, "status", **nowhere)
     assert (shown["state"], shown["via"], shown["paused"]["reason"]) == ("queued", "ledger", "stocktaking")

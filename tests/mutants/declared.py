@@ -10,6 +10,7 @@ CLAIMS = "tests/integration/test_claims.py"
 LEASE = "tests/integration/test_lease.py"
 COUNT = "tests/acceptance/test_count.py"
 CONTROL = "tests/integration/test_control"
+JOURNAL = "tests/acceptance/test_daemon_journal.py"
 
 _CHECK_INSIDE = """\
         async with connection.transaction():
@@ -164,12 +165,12 @@ FURTHER = (
     ),
     Mutant(
         "everybody is dead",
-        (Replacement("syncd/app.py", "        proven_dead=proven_dead,", "        proven_dead=lambda owner: True,"),),
+        (Replacement("syncd/app.py", "proven_dead=proven_dead)", "proven_dead=lambda owner: True)"),),
         ("tests/acceptance/test_kill.py::test_of_two_runs_at_once_one_works_and_the_other_names_it",),
     ),
     Mutant(
         "the fence does not grow",
-        (Replacement("syncd/ledger/claims.py", 'row["fence"] + 1, lease_seconds', 'row["fence"] + 0, lease_seconds'),),
+        (Replacement("syncd/ledger/claims.py", 'fence=row["fence"] + 1', 'fence=row["fence"] + 0'),),
         (f"{CLAIMS}::test_the_fence_grows_with_every_claim_and_never_repeats",),
     ),
     Mutant(
@@ -202,6 +203,35 @@ FURTHER = (
             ),
         ),
         ("tests/acceptance/test_rate.py::test_two_accounts_of_one_login_share_its_budget",),
+    ),
+    Mutant(
+        "the lines of a run do not name it",
+        (Replacement("syncd/runtime/log.py", '{} if run_id is None else {"run": str(run_id)}', "{}"),),
+        (f"{JOURNAL}::test_every_line_of_a_run_names_it_and_its_start_and_end_tell_the_story",),
+    ),
+    Mutant(
+        "every slot that a living run takes up is a warning",
+        (Replacement("syncd/daemon/worker.py", "log.debug if living == self._skipped_for else", ""),),
+        (f"{JOURNAL}::test_a_slot_that_a_living_run_takes_up_is_said_once",),
+    ),
+    Mutant(
+        "a secret of the new configuration is not hidden",
+        (Replacement("syncd/cli/serve.py", ", secrets=secrets_of(settings))", ")"),),
+        (f"{JOURNAL}::test_no_secret_is_in_the_journal_the_status_or_an_answer",),
+    ),
+    Mutant(
+        "the header of HTTP Basic is not among the secrets",
+        (Replacement("syncd/cli/options.py", "secrets += [password, basic]", "secrets += [password]"),),
+        (f"{JOURNAL}::test_no_secret_is_in_the_journal_the_status_or_an_answer",),
+    ),
+    Mutant(
+        "the level of the log is read at the start only",
+        (
+            Replacement(
+                "syncd/cli/serve.py", "level=None if place.verbose else settings.sync.log_level, secrets", "secrets"
+            ),
+        ),
+        (f"{JOURNAL}::test_the_level_notice_hides_what_is_below_and_a_reload_changes_it",),
     ),
     *COMMANDS,
 )

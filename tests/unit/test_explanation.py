@@ -1,4 +1,4 @@
-"""What is said of a run's stream: pause, queue, slot, backoff, whom it took over from."""
+"""What is said of a run's stream: queue, slot, backoff, whom it took over from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from syncd.contract.runs import Paused, RunRow
+from syncd.contract.runs import RunRow
 from syncd.contract.words import Cause, Status, Stream
 from syncd.policy.explanation import Around, explain_stream
 
@@ -22,7 +22,7 @@ def run(run_id: UUID = SECOND, status: Status = Status.COMPLETE, cause: Cause | 
     return RunRow(**facts | {"completed_at": None if status in (Status.QUEUED, Status.RUNNING) else NOW})
 
 
-QUIET = Around(newest=SECOND, before=None, pause=None, next_in_seconds=None, failures=0, no_daemon=None)
+QUIET = Around(newest=SECOND, before=None, is_paused=False, next_in_seconds=None, failures=0, no_daemon=None)
 
 
 def test_a_run_that_took_over_names_the_dead_one() -> None:
@@ -37,12 +37,10 @@ def test_an_old_run_points_to_the_newest() -> None:
     assert said == f"It is not the newest: run {SECOND} came after it."
 
 
-def test_a_pause_names_who_since_when_and_why() -> None:
-    """And a queued run learns what it waits for."""
-    held = replace(QUIET, pause=Paused("cli:ana@shop", "inventory.", NOW), next_in_seconds=5.0)
-    ended, queued = explain_stream(run(), held), explain_stream(run(status=Status.QUEUED), held)
-    assert ended[0] == "The stream is paused by cli:ana@shop since 2026-11-22 12:00:00 UTC: inventory."
-    assert (ended[1], queued[1]) == ("Nothing starts until `syncd resume`.", "It begins after `syncd resume`.")
+def test_of_a_paused_stream_no_slot_is_told() -> None:
+    """The pause itself is in what `explain` says of the run."""
+    held = replace(QUIET, is_paused=True, next_in_seconds=5.0, failures=2)
+    assert explain_stream(run(), held) == explain_stream(run(status=Status.QUEUED), held) == []
 
 
 def test_slot_backoff_and_a_missing_daemon_are_said() -> None:

@@ -49,8 +49,8 @@ def at(daemon: Daemon | int, token: str = TOKEN) -> dict[str, str]:
 
 async def test_the_commands_go_through_the_daemon_where_it_answers(start: Start) -> None:
     """Each says so; who asked is kept; the daemon acts at once, and what it did stands in the ledger."""
-    scene = await start(offers=2050, faults=["slow:page=all:seconds=0.3"])
-    async with serving(scene, EMAG_SYNC_CONCURRENCY="1", **IDLE) as daemon:
+    scene = await start(offers=2050, faults=["hang:page=4:times=forever"])
+    async with serving(scene, EMAG_SYNC_CONCURRENCY="1", EMAG_SYNC_REQUEST_TIMEOUT_SECONDS="600", **IDLE) as daemon:
         (asked,) = await facts(scene, "trigger", "--max-pages", "20", **at(daemon))
         assert (asked["queued"], asked["via"]) == (True, "daemon")
         assert asked["way"] == f"through the daemon at 127.0.0.1:{daemon.port}"
@@ -183,9 +183,9 @@ async def test_stop_ends_a_local_daemon_that_does_not_answer(start: Start) -> No
         assert (done["exit_code"], done["signalled"]) == (0, [])
         daemon.process.send_signal(signal.SIGSTOP)
         with scene.program.started("stop", "--json", **at(daemon)) as stop:
-            await until(lambda: _has_pending_sigterm(daemon.process.pid), "SIGTERM waits for it")
+            await until(lambda: _has_pending_sigterm(daemon.process.pid), "SIGTERM waits for it", 60)
             daemon.process.send_signal(signal.SIGCONT)
-            out, _ = await asyncio.to_thread(stop.communicate, timeout=20)
+            out, _ = await asyncio.to_thread(stop.communicate, timeout=60)
         assert stop.returncode == 1
         done = json.loads(out)
         assert done["paused"] == ["emag/main/offers"]
@@ -202,7 +202,7 @@ def _has_pending_sigterm(pid: int) -> bool:
 
 async def test_the_watched_table_lives_while_the_ledger_is_away(start: Start, cluster: EmbeddedPostgres) -> None:
     """On a terminal: a table that moves, a word when the database goes, 130 at Ctrl-C, the cursor back."""
-    scene = await start(offers=2050, faults=["slow:page=all:seconds=0.2"])
+    scene = await start(offers=2050, faults=["hang:page=4:times=forever"])
     terminal, its_end = pty.openpty()
     name = scene.query("SELECT current_database()")[0][0]
     async with serving(scene, EMAG_SYNC_INTERVAL_SECONDS="3600", EMAG_SYNC_STARTUP_DELAY_SECONDS="0"):
@@ -216,7 +216,7 @@ async def test_the_watched_table_lives_while_the_ledger_is_away(start: Start, cl
 
         async def see(pattern: str) -> None:
             nonlocal seen
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(90):
                 while not re.search(pattern, seen):
                     seen += (await asyncio.to_thread(os.read, terminal, 65536)).decode("utf-8", "replace")
             seen = ""

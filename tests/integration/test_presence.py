@@ -12,6 +12,7 @@ from pathlib import Path
 
 from syncd.cli.stop import end_daemon
 from syncd.runtime.presence import Presence, find_daemons
+from tests.postgres import state_of, wait_until
 
 _DAEMON = """
 import os, signal, sys
@@ -82,6 +83,7 @@ def test_one_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     """Frozen: it cannot even hear it."""
     with living(tmp_path) as process, find_daemons({"RUNTIME_DIRECTORY": str(tmp_path)}) as found:
         process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: state_of(process.pid) == "T", "it has stopped")
         (daemon,) = [one for one in found if one.presence.pid == process.pid]
         assert "and was killed" in end_daemon(daemon, kill_after_seconds=0.2)
         assert process.wait(20) == -signal.SIGKILL

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from syncd.config import AccountSettings, Settings
+from syncd.contract.errors import DatabaseAwayError
 from syncd.contract.runs import Busy, Caps, Claim, ClaimRequest, Outcome, Paused, RunRow
 from syncd.contract.words import Stream
 from syncd.engine.calls import Calls
@@ -25,6 +26,7 @@ from syncd.engine.supervision import load_quietly, work_under_lease
 from syncd.ledger import accounts, claims
 from syncd.ledger.accumulators import Recorder
 from syncd.ledger.budget import Budget, login_of
+from syncd.ledger.queue import Wanted
 from syncd.runtime.log import about
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.process import current_owner, proven_dead
@@ -33,17 +35,14 @@ from syncd.sources.http import HttpClient
 from syncd.warehouse.comparison import Comparison
 
 RESOURCE = "offers"
+LONGEST_CLAIM_SECONDS = 30.0
+"""A claim may wait twice for a lock; a frozen server never answers, and a drain waits for whoever asks it."""
 
 
 @dataclass(frozen=True, slots=True)
-class RunRequest:
-    """What one run is asked beyond the settings; None = the settings' own. dry_run: compare, write no record."""
+class RunRequest(Wanted):
+    """What one run is asked; beyond what can be queued: a new sweep, a paused stream all the same."""
 
-    initiated_by: str
-    max_pages: int | None = None
-    max_requests: int | None = None
-    max_records: int | None = None
-    dry_run: bool = False
     fresh: bool = False
     force: bool = False
 
@@ -113,14 +112,18 @@ async def sync_account(
 ) -> RunReport:
     """One run of one account's offers, claimed, worked and released. Its last line is left to `RunReport.say_end`."""
     stream = stream_of(account)
-    await accounts.register(postgres, stream)
-    await accounts.pin_identity(postgres, stream, host=account.host, username=account.username)
     caps = _caps(account, request)
-    claimed_at = asyncio.get_running_loop().time()
     wanted = ClaimRequest(
         stream, current_owner(), caps, account.sync.lease_seconds, request.initiated_by, request.force
     )
-    claim = await claims.claim(postgres, wanted, proven_dead=proven_dead)
+    try:
+        async with asyncio.timeout(LONGEST_CLAIM_SECONDS):
+            await accounts.register(postgres, stream)
+            await accounts.pin_identity(postgres, stream, host=account.host, username=account.username)
+            claimed_at = asyncio.get_running_loop().time()
+            claim = await claims.claim(postgres, wanted, proven_dead=proven_dead)
+    except TimeoutError:
+        raise DatabaseAwayError(f"claim {stream}: no answer within {LONGEST_CLAIM_SECONDS:.0f} s") from None
     if not isinstance(claim, Claim):
         return RunReport(stream, refused=claim)
     with about(stream, claim.run_id):

@@ -104,6 +104,11 @@ class Outcome:
     keeps_sweep: bool = False
 
 
+def percent_of(progress: int, total: int | None) -> int:
+    """Of a run that has not ended: 100 is said at the end only."""
+    return min(99, int(100 * progress / total)) if total else 0
+
+
 @dataclass(frozen=True, slots=True)
 class RunRow:
     """One run as the ledger knows it. Times are aware; counts are since the run began.
@@ -160,9 +165,7 @@ class RunRow:
         """How much of the sweep is stored, as far as the count can tell."""
         if self.status is Status.COMPLETE:
             return 100
-        if not self.expected or not self.page_size or not self.checkpoint_page:
-            return 0
-        return min(99, int(100 * self.checkpoint_page * self.page_size / self.expected))
+        return percent_of((self.checkpoint_page or 0) * (self.page_size or 0), self.expected)
 
 
 @dataclass(slots=True)

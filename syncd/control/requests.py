@@ -16,6 +16,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from syncd.contract.errors import DatabaseAwayError
 from syncd.contract.runs import Paused
 from syncd.contract.words import Status, Stream
 from syncd.control.body import INT32, account_among, decode_object, flag, read_fields, stream_among, whole
@@ -120,7 +121,10 @@ class Requests:
         for stream, run_id in queued.items():
             with about(stream, run_id):
                 log.notice("sync.requested", by=asked.wanted.initiated_by)
-        estimate = await load_duration_seconds(service.postgres, queued)
+        try:
+            estimate = await load_duration_seconds(service.postgres, queued)
+        except DatabaseAwayError:  # they are queued: that is what the caller must hear
+            estimate = None
         return msgspec.json.encode(_started(service, asked, by_stream, queued, estimate))
 
     async def _ask(self, postgres: Postgres, stream: Stream, wanted: Wanted) -> Tried:

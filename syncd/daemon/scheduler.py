@@ -23,6 +23,7 @@ from syncd.runtime.log import about
 from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.process import proven_dead
+from syncd.runtime.waiting import wait_at_most
 
 log = structlog.get_logger()
 
@@ -79,11 +80,7 @@ class Scheduler:
             await self._pause()
 
     async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(TICK_SECONDS * random.uniform(0.75, 1.25)):  # noqa: S311  # no herd of daemons
-                await self._woken.wait()
-        except TimeoutError:
-            pass
+        await wait_at_most(self._woken, TICK_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311  # no herd of daemons
         self._woken.clear()
 
     async def tick(self) -> Tick:
@@ -95,7 +92,8 @@ class Scheduler:
         for stream, worker in list(self.workers.items()):  # a reload may add or remove some meanwhile
             if (state := states.get(stream)) is not None and not self._draining:
                 with about(stream):
-                    await self._consider(worker, state, done)
+                    async with asyncio.timeout(LONGEST_LOOK_SECONDS):
+                        await self._consider(worker, state, done)
         log.debug("tick.done", started=done.started, skipped=done.skipped, closed=done.closed)
         return done
 
@@ -103,26 +101,9 @@ class Scheduler:
         if worker.is_running:
             self._watch(worker, state, done)
             return
-        worker.failures = state.failures  # another daemon's and `syncd resume` count, too
-        if worker.due_at is None and worker.account.sync.interval_seconds > 0:
-            self._first_slot(worker, state)
-        elif worker.is_due and state.next_in_seconds is not None and state.next_in_seconds > 0:
-            worker.schedule_in(state.next_in_seconds)  # another daemon has run it meanwhile
+        self._keep_slot(worker, state)
         open_run = state.open_run
-        situation = Situation(
-            open_status=open_run.status if open_run else None,
-            lapsed=open_run is not None
-            and open_run.status is Status.RUNNING
-            and (not open_run.alive or proven_dead(open_run.owner)),
-            paused=state.paused,
-            enabled=self.enabled,
-            due=worker.is_due,
-            crashing=open_run is not None
-            and open_run.pages == 0
-            and state.failures >= FREE_RESUMES
-            and (state.next_in_seconds or 0) > 0,
-        )
-        decision = decide(situation)
+        decision = decide(self._situation(worker, state))
         if decision.close:
             closed = await claims.close_dead(self._postgres, worker.stream, proven_dead=proven_dead)
             if closed is not None:
@@ -141,6 +122,31 @@ class Scheduler:
                 worker.start(decision.start, open_run)
         elif worker.is_due:  # disabled or paused: the slot passes
             worker.schedule_in(worker.next_delay_seconds())
+
+    def _keep_slot(self, worker: StreamWorker, state: StreamState) -> None:
+        """Bring the worker's slot and count of failures in line with the ledger's, which others write, too."""
+        forgiven = state.failures < worker.failures and state.next_in_seconds is None  # by `syncd resume`
+        worker.failures = state.failures
+        if forgiven:
+            worker.schedule_in(worker.next_delay_seconds())
+        if worker.due_at is None and worker.account.sync.interval_seconds > 0:
+            self._first_slot(worker, state)
+        elif worker.is_due and state.next_in_seconds is not None and state.next_in_seconds > 0:
+            worker.schedule_in(state.next_in_seconds)  # another daemon has run it meanwhile
+
+    def _situation(self, worker: StreamWorker, state: StreamState) -> Situation:
+        run = state.open_run
+        return Situation(
+            open_status=run.status if run else None,
+            lapsed=run is not None and run.status is Status.RUNNING and (not run.alive or proven_dead(run.owner)),
+            paused=state.paused,
+            enabled=self.enabled,
+            due=worker.is_due,
+            crashing=run is not None
+            and run.pages == 0
+            and state.failures >= FREE_RESUMES
+            and (state.next_in_seconds or 0) > 0,
+        )
 
     def _watch(self, worker: StreamWorker, state: StreamState, done: Tick) -> None:
         """Of a run that lives here: was it cancelled, and has a slot come that it takes up?"""

@@ -28,6 +28,7 @@ from syncd.ledger.schema import check_schema
 from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.systemd import Notifier, feed_watchdog
+from syncd.runtime.waiting import wait_at_most
 
 log = structlog.get_logger()
 
@@ -69,7 +70,7 @@ class Daemon:
                 outage.failed(error)
                 self._notifier.extend_timeout(EXTEND_SECONDS)
                 self._notifier.status(f"waiting for PostgreSQL at {self.settings.database.place}")
-                await self._sleep(delay * random.uniform(0.75, 1.25))  # noqa: S311  # no herd
+                await wait_at_most(self._ended, delay * random.uniform(0.75, 1.25))  # noqa: S311  # no herd
                 delay = min(LONGEST_RETRY_SECONDS, delay * 2)
             else:
                 outage.ended()
@@ -178,13 +179,6 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
-
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._ended.wait()
-        except TimeoutError:
-            pass
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -76,13 +77,7 @@ class StreamWorker:
         """Begin a run; the scheduler has looked that none lives. A slot that has come is used up by it."""
         request = RunRequest(str(Start.SCHEDULED))
         if why is Start.REQUESTED and queued is not None:
-            request = RunRequest(
-                queued.initiated_by,
-                max_pages=queued.wanted_pages,
-                max_requests=queued.wanted_requests,
-                max_records=queued.wanted_records,
-                dry_run=queued.dry_run,
-            )
+            request = RunRequest(**asdict(queued.wanted))
         if self.is_due:
             self.due_at = None
         self._stop = StopSignal()

@@ -48,6 +48,16 @@ ORDER BY r.queued_at
 """
 
 
+CANCEL = """
+UPDATE run SET cancel_requested_at = clock_timestamp(), cancel_requested_by = %(by)s,
+       status = CASE status WHEN 'queued' THEN 'cancelled' ELSE status END,
+       cause = CASE status WHEN 'queued' THEN 'cancelled' END,
+       completed_at = CASE status WHEN 'queued' THEN clock_timestamp() END
+ WHERE status IN ('queued', 'running')
+"""
+"""Of every open run: whoever uses it says which."""
+
+
 def _run_of(row: dict[str, Any]) -> RunRow:
     stream = Stream(row.pop("source"), row.pop("account"), row.pop("resource"))
     status, cause = Status(row.pop("status")), row.pop("cause")
@@ -147,16 +157,7 @@ async def load_cancel(postgres: Postgres, claim: Claim) -> str | None:
 async def request_cancel(postgres: Postgres, run_id: UUID, by: str) -> bool:
     """Ask an open run to end; a queued one ends at once. False where it is not open."""
     async with postgres.connection("cancel a run") as connection:
-        cursor = await connection.execute(
-            """
-            UPDATE run SET cancel_requested_at = clock_timestamp(), cancel_requested_by = %(by)s,
-                   status = CASE status WHEN 'queued' THEN 'cancelled' ELSE status END,
-                   cause = CASE status WHEN 'queued' THEN 'cancelled' END,
-                   completed_at = CASE status WHEN 'queued' THEN clock_timestamp() END
-             WHERE run_id = %(run)s AND status IN ('queued', 'running')
-            """,
-            {"by": by, "run": run_id},
-        )
+        cursor = await connection.execute(f"{CANCEL} AND run_id = %(run)s", {"by": by, "run": run_id})
         return cursor.rowcount == 1
 
 

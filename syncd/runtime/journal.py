@@ -91,12 +91,14 @@ MESSAGE_IDS: Mapping[str, str] = MappingProxyType(
         "breaker.closed": "8bf5e0c7712940f49d11c430e7bf0e22",
         "breaker.opened": "fa0703832c1341608b4cf3b1ee9f6ff6",
         "lease.lost": "d1606700d2a0486cba889a587d752e8d",
+        "keeper.failed": "25f01dc3e7054a049883ff2245c297a4",
         "lease.not_renewed": "e1658141d94244dba5ec6517c04ee781",
         "database.came_back": "1303f6134fae458ab0c2826e3f6fa3c3",
         "database.went_away": "3dee18964796481f9e17853bb42698ba",
         "control.failed": "e7747743865e4a338c521280dc458834",
         "control.ledger_away": "126687a4e0df469784848aa9e2dd674e",
         "library.logged": "b024d16013744f52944dd25f89f1574b",
+        "presence.not_announced": "ef77abe06a5948168bbef9281c75030e",
         "log.lost": "252129f662ba4b9aa1c993b36957c731",
     }
 )

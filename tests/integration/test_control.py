@@ -128,6 +128,20 @@ async def test_a_key_that_its_process_took_with_it_is_free_after_a_minute(port: 
     assert await begin_idempotent(postgres, "key", b"body") == Answered(same_body=True, answer=None)
 
 
+async def test_keys_that_are_over_are_thrown_away(port: Port, database: str) -> None:
+    """So that the table does not grow with the years; one that is over is new, even where there are many others."""
+    old = "clock_timestamp() - interval '25 hours'"
+    execute(
+        database,
+        "INSERT INTO idempotency (key, body_hash, answer, requested_at)"
+        f" SELECT 'z' || n, 'other', '1', {old} - make_interval(secs => n) FROM generate_series(1, 1500) n",
+    )
+    for key, account in (("z1", "main"), ("a", "fbe")):  # z1 is the youngest of them
+        status, *_ = await port.post("/sync", {"account": account}, headers={"Idempotency-Key": key})
+        assert status == 202
+    assert scalar(database, "SELECT array_agg(key ORDER BY key DESC) FROM idempotency") == ["z1", "a"]
+
+
 async def test_a_refused_request_leaves_its_key_free(port: Port, database: str) -> None:
     await port.post("/sync", {"stream": str(MAIN)})
     headers = {"Idempotency-Key": "again"}

@@ -10,6 +10,7 @@ CLAIMS = "tests/integration/test_claims.py"
 LEASE = "tests/integration/test_lease.py"
 COUNT = "tests/acceptance/test_count.py"
 CONTROL = "tests/integration/test_control"
+STEERING = "tests/acceptance/test_daemon_steering.py"
 JOURNAL = "tests/acceptance/test_daemon_journal.py"
 
 _CHECK_INSIDE = """\
@@ -232,6 +233,50 @@ FURTHER = (
             ),
         ),
         (f"{JOURNAL}::test_the_level_notice_hides_what_is_below_and_a_reload_changes_it",),
+    ),
+    Mutant(
+        "a reload begins while the daemon drains",
+        (
+            Replacement(
+                "syncd/daemon/service.py", "                continue  # nothing begins", "                pass  # no"
+            ),
+        ),
+        (f"{STEERING}::test_while_it_drains_requests_are_queued_for_the_next_process_and_a_reload_is_not_begun",),
+    ),
+    Mutant(
+        "the run of an account that was taken out is not drained",
+        (
+            Replacement(
+                "syncd/daemon/scheduler.py", "[*self.workers.values(), *self._leaving]", "[*self.workers.values()]"
+            ),
+        ),
+        (f"{STEERING}::test_a_run_of_an_account_that_was_taken_out_ends_with_the_daemon",),
+    ),
+    Mutant(
+        "resume leaves the backoff in the daemon's memory",
+        (Replacement("syncd/daemon/scheduler.py", "        if forgiven:\n", "        if False:\n"),),
+        (f"{STEERING}::test_resume_lets_go_of_a_backoff",),
+    ),
+    Mutant(
+        "keys of repeated requests are kept for ever",
+        (Replacement("syncd/ledger/queue.py", "LIMIT 1000 FOR", "LIMIT 1 FOR"),),
+        (f"{CONTROL}.py::test_keys_that_are_over_are_thrown_away",),
+    ),
+    Mutant(
+        "the keeper of a run fails and nobody hears of it",
+        (Replacement("syncd/engine/supervision.py", "keeper.add_done_callback(partial(_end_with, stop))", "pass"),),
+        (f"{LEASE}::test_a_run_whose_keeper_fails_ends_and_says_why",),
+    ),
+    Mutant(
+        "a dead run's end tells of a successor",
+        (
+            Replacement(
+                "syncd/ledger/claims.py",
+                '{owner.pid} on {owner.host} {why}"',
+                '{owner.pid} on {owner.host} {why}; the next run went on"',
+            ),
+        ),
+        (f"{CLAIMS}::test_of_a_dead_run_nothing_is_told_that_has_not_happened",),
     ),
     *COMMANDS,
 )

@@ -18,7 +18,7 @@ import click
 from syncd.cli import EXIT_FAILED
 from syncd.cli.ledger import DATABASE
 from syncd.cli.options import Place, initiator, json_option, place_of, print_json, with_place
-from syncd.cli.way import PROBE_SECONDS, NoAnswerError, Way, on_way, open_door
+from syncd.cli.way import NoAnswerError, Way, on_way, open_door
 from syncd.config import Settings
 from syncd.contract.errors import SyncError
 from syncd.contract.text import escape
@@ -26,6 +26,8 @@ from syncd.ledger import pauses
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.presence import LivingDaemon, Presence, find_daemons
 
+ALIVE_SECONDS = 5.0
+"""A daemon that says nothing for so long is ended: more patience than a busy machine needs."""
 KILL_AFTER_SECONDS = 30.0
 AFTER_KILL_SECONDS = 5.0
 
@@ -106,7 +108,7 @@ async def _answers(settings: Settings, presence: Presence) -> bool:
     at = {"control_address": presence.control_address, "control_port": presence.control_port}
     async with open_door(settings) as door:
         try:
-            await door.elsewhere(settings.sync.model_copy(update=at)).ask("GET", "/livez", seconds=PROBE_SECONDS)
+            await door.elsewhere(settings.sync.model_copy(update=at)).ask("GET", "/livez", seconds=ALIVE_SECONDS)
         except NoAnswerError as error:
             return not error.silent
     return True

@@ -32,7 +32,7 @@ from syncd.runtime.settings.sync import SyncSettings
 
 T = TypeVar("T")
 
-PROBE_SECONDS = 2.0
+PROBE_SECONDS = 3.0
 CALL_SECONDS = 7.0
 """Longer than the daemon takes to give up on its ledger: its word is better than none."""
 _MOST_BYTES = 1024 * 1024

@@ -49,10 +49,10 @@ class Health:
         return answer_json({"status": "alive"})
 
     async def readyz(self, _: Call) -> web.StreamResponse:
-        """Whether requests are welcome."""
+        """Whether requests are welcome, and which ledger they would change: our commands ask before they call."""
         if not self._service.ready():
             raise unavailable("starting up or draining")
-        return answer_json({"status": "ready"})
+        return answer_json({"status": "ready", "ledger": self._ledger.identity})
 
     async def health(self, call: Call) -> web.StreamResponse:
         """The word for everybody, the checks for who has the token."""

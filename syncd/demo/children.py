@@ -37,7 +37,7 @@ def syncd(*arguments: str) -> list[str]:
 def run(command: Sequence[str]) -> int:
     """Run a command on our terminal to its end; its exit code. Interrupted, it ends gently before we go on."""
     sys.stdout.flush()
-    with _ended(_start(command)) as process:
+    with ended(start_process(command)) as process:
         return process.wait()
 
 
@@ -71,22 +71,28 @@ def marketplace(offers: int, log: Path) -> Iterator[Marketplace]:
     """A sandbox on a free port, until the block ends."""
     with log.open("w", encoding="utf-8") as errors:
         command = syncd("sandbox", "--offers", str(offers), "--json", "--control")
-        process = _start(command, stdout=subprocess.PIPE, stderr=errors)
-    with _ended(process):
+        process = start_process(command, stdout=subprocess.PIPE, stderr=errors)
+    with ended(process):
         line = process.stdout.readline() if process.stdout else b""
         if not line:
-            said = log.read_text("utf-8", "replace")[-_LOG_CHARACTERS_SHOWN:]
-            raise FatalError(f"the sandbox did not start: {said.strip()}")
+            raise FatalError(f"the sandbox did not start: {tail_of(log)}")
         yield Marketplace(json.loads(line))
 
 
-def _start(command: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
+def tail_of(log: Path) -> str:
+    """The last that a process has said."""
+    return log.read_text("utf-8", "replace")[-_LOG_CHARACTERS_SHOWN:].strip()
+
+
+def start_process(command: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
+    """A process in a group of its own, which dies with us."""
     # preexec_fn is safe here: we have one thread
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=_dying_with_us(), **streams)
 
 
 @contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """At the end of the block the process has ended: asked first, killed where it does not."""
     with process:
         try:
             yield process

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from uuid import UUID
+
 from syncd.contract.runs import RunRow
 from syncd.contract.words import SWEEP_ENDED_BY, Cause, Status
 
@@ -64,6 +67,52 @@ def explain(run: RunRow, *, same_gap_runs: int = 0) -> list[str]:
     if run.quarantined:
         sentences.append(f"{run.quarantined} records could not be stored and lie in quarantine, with the reason.")
     return [*sentences, _what_next(run, cause), *_held_back(run)]
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What stands around a run.
+
+    newest           the newest run of its stream
+    before           the run before this one
+    next_in_seconds  until the next one, as the ledger has booked it; None where nothing is booked
+    no_daemon        why no daemon answers here; None where one does
+    """
+
+    newest: UUID
+    before: RunRow | None
+    is_paused: bool
+    next_in_seconds: float | None
+    failures: int
+    no_daemon: str | None
+
+
+def explain_stream(run: RunRow, around: Around) -> list[str]:
+    """What the run's stream has to do with it: whom it follows, what holds it back, when the next one begins."""
+    sentences = []
+    if around.before is not None and around.before.cause is Cause.LEASE_LOST:
+        sentences.append(f"It took over from run {around.before.run_id}, whose process had gone.")
+    if run.run_id != around.newest:
+        return [*sentences, f"It is not the newest: run {around.newest} came after it."]
+    if around.is_paused:  # `explain` has said who and why
+        return sentences
+    if run.status is Status.QUEUED:
+        begins = "The daemon here takes it within seconds."
+        if around.no_daemon is not None:
+            begins = f"A daemon takes it within seconds; here is none to be seen: {around.no_daemon}."
+        return [*sentences, begins]
+    if run.completed_at is None:
+        return sentences
+    if around.failures:
+        sentences.append(
+            f"Failures in a row so far: {around.failures}; each makes the pause before the next run longer."
+        )
+    if around.next_in_seconds is not None:
+        when = f"in {around.next_in_seconds:.0f} s" if around.next_in_seconds > 0 else "now"
+        sentences.append(f"By the schedule its stream is due {when}; `syncd trigger` does not wait for that.")
+    if around.no_daemon is not None:
+        sentences.append(f"But no daemon is to be seen here: {around.no_daemon}.")
+    return sentences
 
 
 def _explain_running(run: RunRow) -> list[str]:

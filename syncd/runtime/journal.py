@@ -102,6 +102,7 @@ MESSAGE_IDS: Mapping[str, str] = MappingProxyType(
         "control.failed": "e7747743865e4a338c521280dc458834",
         "control.ledger_away": "126687a4e0df469784848aa9e2dd674e",
         "library.logged": "b024d16013744f52944dd25f89f1574b",
+        "presence.not_announced": "ef77abe06a5948168bbef9281c75030e",
         "log.lost": "252129f662ba4b9aa1c993b36957c731",
     }
 )

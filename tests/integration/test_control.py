@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 
+from syncd.ledger.identity import load_ledger_id
 from syncd.ledger.queue import Answered, begin_idempotent
 from tests.control import FBE, MAIN, Port, open_port
 from tests.streams import execute, scalar, select
@@ -259,7 +260,8 @@ async def test_health_shows_its_checks_only_with_the_token(port: Port, database:
 
 async def test_probes_follow_the_daemon(port: Port) -> None:
     assert (await port.read("/livez"))[:1] == (200,)
-    assert (await port.read("/readyz"))[2] == {"status": "ready"}
+    ready = (await port.read("/readyz"))[2]
+    assert ready == {"status": "ready", "ledger": await load_ledger_id(port.service.postgres)}
     port.service.is_ready = False
     status, headers, _ = await port.read("/readyz")
     assert (status, headers["Content-Type"]) == (503, "application/problem+json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.mutants.commands import COMMANDS
 from tests.mutants.mutant import Mutant, Replacement
 
 FENCE = "tests/integration/test_fence.py"
@@ -364,4 +365,5 @@ FURTHER = (
         ),
         (f"{CLAIMS}::test_of_a_dead_run_nothing_is_told_that_has_not_happened",),
     ),
+    *COMMANDS,
 )

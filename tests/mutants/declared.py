@@ -41,11 +41,7 @@ REQUIRED = (
     ),
     Mutant(
         "the control port does not look at the host name",
-        (
-            Replacement(
-                "syncd/control/access.py", "_without_port(hosts[0]) not in access.allowed_hosts", "not hosts[0]"
-            ),
-        ),
+        (Replacement("syncd/control/access.py", "_without_port(host) not in access.allowed_hosts", "not host"),),
         (f"{CONTROL}_errors.py::test_a_foreign_host_name_is_refused",),
     ),
     Mutant(

@@ -17,6 +17,8 @@ INTERVALS = {"main": 2, "fbe": 2, "bg": 3}
 MARKETS = {"main": 0, "fbe": 0, "bg": 1}
 JITTER_SHARE = 0.1
 LATE_SECONDS = 1.0
+"""Of a machine that does little else: a sleep and two looks at the ledger."""
+LATE_BESIDE_OTHERS_SECONDS = 5.0
 """From the slot to the claim, on a loaded machine."""
 CALLS_PER_SECOND = 20
 SLOTS_A_DAY = 144
@@ -61,11 +63,12 @@ async def test_every_interval_is_kept_and_nothing_piles_up(start: Start, slots: 
             while uses(after) != uses(before) and asyncio.get_running_loop().time() < deadline:
                 after = await vitals(scene, daemon)  # the last runs' threads and connections take a moment to end
         shared = [call["at_seconds"] for call in markets.calls(0)]
+    late = LATE_SECONDS if slots == SLOTS_A_DAY else LATE_BESIDE_OTHERS_SECONDS
     gaps = [(name, gap) for name, gap in scene.query(GAPS, resumed_at) if gap is not None]
     print(f"\n{len(gaps)} intervals, {widest(gaps)}; before {before}, after {after}")
     for name, gap in gaps:
         interval = INTERVALS[name]
-        assert interval * (1 - JITTER_SHARE) <= gap <= interval * (1 + JITTER_SHARE) + LATE_SECONDS, (name, gap)
+        assert interval * (1 - JITTER_SHARE) <= gap <= interval * (1 + JITTER_SHARE) + late, (name, gap)
     assert scene.query("SELECT DISTINCT cause FROM run") == [("end_of_data",)]
     assert overlaps(scene) == 0
     assert most_within(shared, 1.0) <= CALLS_PER_SECOND

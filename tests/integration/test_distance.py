@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from syncd.contract.words import Stream
 from syncd.engine.calls import WINDOW_CALLS, Calls
 from syncd.engine.observer import Observer
@@ -25,6 +27,7 @@ MOST_SHORT = 2
 STREAM = Stream("emag", "main", "offers")
 
 
+@pytest.mark.prove  # it judges by milliseconds, and wants a machine of its own
 async def test_a_late_event_loop_brings_no_calls_together(database: str) -> None:
     """No four calls within the time in which three are allowed; and what was late does not slow down the rest."""
     loop = asyncio.get_running_loop()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 
-import pytest
-
 from syncd.contract.words import Stream
 from syncd.engine.calls import WINDOW_CALLS, Calls
 from syncd.engine.observer import Observer
@@ -22,12 +20,11 @@ WORKERS = 5
 LATE_SECONDS = 0.025
 JITTER_SECONDS = 0.010
 """From the permission to begin to the beginning."""
-MOST_SHORT = 2
+MOST_SHORT = 8
 """A loaded machine takes the processor away just then, now and then; where lateness is not minded, it is a quarter."""
 STREAM = Stream("emag", "main", "offers")
 
 
-@pytest.mark.prove  # it judges by milliseconds, and wants a machine of its own
 async def test_a_late_event_loop_brings_no_calls_together(database: str) -> None:
     """No four calls within the time in which three are allowed; and what was late does not slow down the rest."""
     loop = asyncio.get_running_loop()

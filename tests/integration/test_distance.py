@@ -20,7 +20,7 @@ WORKERS = 5
 LATE_SECONDS = 0.025
 JITTER_SECONDS = 0.010
 """From the permission to begin to the beginning."""
-MOST_SHORT = 8
+MOST_SHORT = 4
 """A loaded machine takes the processor away just then, now and then; where lateness is not minded, it is a quarter."""
 STREAM = Stream("emag", "main", "offers")
 

@@ -41,6 +41,19 @@ def run(command: Sequence[str]) -> int:
         return process.wait()
 
 
+def exchange(
+    address: str, method: str, path: str, *, body: str | None, headers: dict[str, str], seconds: float
+) -> tuple[int, str]:
+    """One call of a child at `host:port`: status and body. OSError or HTTPException where it does not answer."""
+    connection = HTTPConnection(address, timeout=seconds)
+    try:
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
 class Marketplace:
     """A running sandbox. `facts` has base_url, username, password and port."""
 
@@ -49,19 +62,16 @@ class Marketplace:
 
     def mutate(self, **changes: object) -> dict[str, Any]:
         """Change the catalogue; what the sandbox says that it did."""
-        place = urlsplit(str(self.facts["base_url"]))
-        connection = HTTPConnection(place.hostname or "", place.port, timeout=_ANSWER_SECONDS)
+        address = urlsplit(str(self.facts["base_url"])).netloc
+        body, headers = json.dumps(changes), {"Content-Type": "application/json"}
         try:
-            headers = {"Content-Type": "application/json"}
-            connection.request("POST", "/_sandbox/mutate", json.dumps(changes), headers)
-            answer = connection.getresponse()
-            text = answer.read().decode()
+            status, text = exchange(
+                address, "POST", "/_sandbox/mutate", body=body, headers=headers, seconds=_ANSWER_SECONDS
+            )
         except (OSError, HTTPException) as error:
             raise FatalError(f"the sandbox did not answer: {error}") from error
-        finally:
-            connection.close()
-        if answer.status != 200:
-            raise FatalError(f"the sandbox refused to change its offers: HTTP {answer.status} {text}")
+        if status != 200:
+            raise FatalError(f"the sandbox refused to change its offers: HTTP {status} {text}")
         done: dict[str, Any] = json.loads(text)
         return done
 

@@ -10,13 +10,13 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from typing import Any
 
 import click
 
 from syncd.contract.errors import FatalError
-from syncd.demo.children import ended, start_process, syncd, tail_of
+from syncd.demo.children import ended, exchange, start_process, syncd, tail_of
 from syncd.demo.place import Place
 
 _READY_SECONDS = 30.0
@@ -37,7 +37,6 @@ class Control:
 
     def __init__(self, place: Place, port: int) -> None:
         self._place = place
-        self._port = port
         self.address = f"127.0.0.1:{port}"
 
     def curl(self, path: str, *, method: str = "GET", body: str = "") -> str:
@@ -51,21 +50,18 @@ class Control:
 
     def call(self, path: str, *, method: str = "GET", body: str = "") -> dict[str, Any]:
         """The answer's document. FatalError where it is not a success."""
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=_ANSWER_SECONDS)
         try:
             headers = {"Content-Type": "application/json"} if body else {}
             if method == "POST":
                 name, _, value = self._place.header.read_text("utf-8").strip().partition(": ")
                 headers[name] = value
-            connection.request(method, path, body or None, headers)
-            answer = connection.getresponse()
-            text = answer.read().decode()
+            status, text = exchange(
+                self.address, method, path, body=body or None, headers=headers, seconds=_ANSWER_SECONDS
+            )
         except (OSError, HTTPException) as error:
             raise FatalError(f"the daemon at {self.address} did not answer {method} {path}: {error}") from error
-        finally:
-            connection.close()
-        if answer.status >= 300:
-            raise FatalError(f"the daemon answered {method} {path} with HTTP {answer.status} {text}")
+        if status >= 300:
+            raise FatalError(f"the daemon answered {method} {path} with HTTP {status} {text}")
         document: dict[str, Any] = json.loads(text)
         return document
 

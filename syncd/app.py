@@ -10,49 +10,47 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-
-import structlog
+from uuid import UUID
 
 from syncd.config import AccountSettings, Settings
-from syncd.contract.runs import Busy, Caps, Claim, Outcome, Paused, RunRow
+from syncd.contract.errors import DatabaseAwayError
+from syncd.contract.runs import Busy, Caps, Claim, ClaimRequest, Outcome, Paused, RunRow
 from syncd.contract.words import Stream
-from syncd.engine.calls import Calls
+from syncd.engine.calls import Calls, persist
 from syncd.engine.observer import Observer
 from syncd.engine.plan import PlanReport, plan_stream
 from syncd.engine.run import Run, RunOptions
-from syncd.engine.stop import StopSignal
+from syncd.engine.saying import say_ended, say_started
+from syncd.engine.stop import Halt, StopSignal
 from syncd.engine.supervision import load_quietly, work_under_lease
 from syncd.ledger import accounts, claims
 from syncd.ledger.accumulators import Recorder
 from syncd.ledger.budget import Budget, login_of
+from syncd.ledger.queue import Wanted
+from syncd.runtime.log import about
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.process import current_owner, proven_dead
 from syncd.sources.emag import EmagOffers
 from syncd.sources.http import HttpClient
 from syncd.warehouse.comparison import Comparison
 
-log = structlog.get_logger()
-
 RESOURCE = "offers"
+LONGEST_CLAIM_SECONDS = 30.0
+"""A claim may wait twice for a lock; a frozen server never answers, and a drain waits for whoever asks it."""
 
 
 @dataclass(frozen=True, slots=True)
-class RunRequest:
-    """What one run is asked beyond the settings; None = the settings' own. dry_run: compare, write no record."""
+class RunRequest(Wanted):
+    """What one run is asked; beyond what can be queued: a new sweep, a paused stream all the same."""
 
-    initiated_by: str
-    max_pages: int | None = None
-    max_requests: int | None = None
-    max_records: int | None = None
-    dry_run: bool = False
     fresh: bool = False
     force: bool = False
 
 
 @dataclass(slots=True)
 class RunReport:
-    """What came of one stream: an outcome, or why there was no run. row is None where the ledger is away,
-    problems are of its configuration."""
+    """What came of one stream: an outcome, or why there was no run. run_id is None where none began, row where the
+    ledger is away; problems are of its configuration."""
 
     stream: Stream
     outcome: Outcome | None = None
@@ -60,6 +58,14 @@ class RunReport:
     row: RunRow | None = None
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    run_id: UUID | None = None
+    seconds: float = 0.0
+
+    def say_end(self, next_run_seconds: float | None = None) -> None:
+        """The run's last line in the log, where there was a run; with when the next one is due, where that is known."""
+        if self.run_id is not None and self.outcome is not None:
+            with about(self.stream, self.run_id):
+                say_ended(self.outcome, self.row, seconds=self.seconds, next_run_seconds=next_run_seconds)
 
 
 def stream_of(account: AccountSettings) -> Stream:
@@ -104,37 +110,52 @@ async def open_budget(postgres: Postgres, account: AccountSettings, account_id: 
 async def sync_account(
     postgres: Postgres, account: AccountSettings, request: RunRequest, stop: StopSignal, observer: Observer
 ) -> RunReport:
-    """One run of one account's offers, claimed, worked and released."""
+    """One run of one account's offers, claimed, worked and released. Its last line is left to `RunReport.say_end`."""
     stream = stream_of(account)
+    caps = _caps(account, request)
+    wanted = ClaimRequest(
+        stream, current_owner(), caps, account.sync.lease_seconds, request.initiated_by, request.force
+    )
+    try:
+        async with asyncio.timeout(LONGEST_CLAIM_SECONDS):
+            await accounts.register(postgres, stream)
+            await accounts.pin_identity(postgres, stream, host=account.host, username=account.username)
+            claimed_at = asyncio.get_running_loop().time()
+            claim = await claims.claim(postgres, wanted, proven_dead=proven_dead)
+    except TimeoutError:
+        raise DatabaseAwayError(f"claim {stream}: no answer within {LONGEST_CLAIM_SECONDS:.0f} s") from None
+    if not isinstance(claim, Claim):
+        return RunReport(stream, refused=claim)
+    with about(stream, claim.run_id):
+        say_started(claim, caps, initiated_by=request.initiated_by, dry_run=request.dry_run)
+        return await _run_claimed(postgres, account, request, claim, caps, claimed_at, stop=stop, observer=observer)
+
+
+def _caps(account: AccountSettings, request: RunRequest) -> Caps:
     sync = account.sync
-    await accounts.register(postgres, stream)
-    await accounts.pin_identity(postgres, stream, host=account.host, username=account.username)
-    loop = asyncio.get_running_loop()
-    claimed_at = loop.time()
-    caps = Caps(
+    return Caps(
         request.max_pages or sync.max_pages,
         request.max_requests or sync.max_requests,
         sync.timeout_hours * 3600,
         request.max_records,
     )
-    claim = await claims.claim(
-        postgres,
-        stream,
-        owner=current_owner(),
-        caps=caps,
-        lease_seconds=sync.lease_seconds,
-        initiated_by=request.initiated_by,
-        proven_dead=proven_dead,
-        force=request.force,
-    )
-    if not isinstance(claim, Claim):
-        return RunReport(stream, refused=claim)
-    report = RunReport(stream)
+
+
+async def _run_claimed(
+    postgres: Postgres,
+    account: AccountSettings,
+    request: RunRequest,
+    claim: Claim,
+    caps: Caps,
+    claimed_at: float,
+    *,
+    stop: StopSignal,
+    observer: Observer,
+) -> RunReport:
+    loop = asyncio.get_running_loop()
+    report = RunReport(claim.stream, run_id=claim.run_id)
     if claim.closed_run is not None:
         report.notes.append(f"closed run {claim.closed_run}, whose process is gone; going on at its checkpoint")
-    log.notice(
-        "run.started", run=str(claim.run_id), stream=str(stream), pages=caps.max_pages, requests=caps.max_requests
-    )
     holder = claims.LeaseHolder(postgres, claim, loop.time, claimed_at)
     recorder = Recorder(claim.stream_id)
     options = _options(account, request, caps, deadline=claimed_at + caps.timeout_seconds)
@@ -146,7 +167,7 @@ async def sync_account(
 
     report.outcome = await work_under_lease(postgres, claim, holder, recorder, stop, work)
     report.row = await load_quietly(postgres, claim)
-    log.notice("run.ended", run=str(claim.run_id), stream=str(stream), cause=report.outcome.cause)
+    report.seconds = loop.time() - claimed_at
     return report
 
 
@@ -219,7 +240,10 @@ async def _work(
     observer: Observer,
 ) -> Outcome:
     """Open what the run needs, and run it."""
-    budget = await open_budget(postgres, account, claim.account_id)
+    try:
+        budget = await persist(lambda: open_budget(postgres, account, claim.account_id), stop)
+    except Halt as halt:
+        return halt.outcome
     async with open_source(account) as source:
         return await Run(
             postgres=postgres,

@@ -17,6 +17,7 @@ from syncd.control.connections import Limits
 from syncd.control.server import Control, serve_control
 from syncd.control.service import Access, RunView, ScheduleFacts
 from syncd.ledger import accounts
+from syncd.runtime.log import configure_log
 from syncd.runtime.postgres import Postgres
 
 MAIN = Stream("emag", "main", "offers")
@@ -75,6 +76,9 @@ class LedgerOnly:
     def ready(self) -> bool:
         return self.is_ready
 
+    def trouble(self) -> str | None:
+        return None
+
 
 class Port:
     """The open port and a client with the token. `read` and `post` give (status, headers, document)."""
@@ -120,6 +124,7 @@ async def open_port(
     conninfo: str, *, limits: Limits | None = None, through: str | None = None, **service: Any
 ) -> AsyncIterator[Port]:
     """A port over this database, its two streams registered. `through`: another way to the same database."""
+    configure_log(target="stderr")  # as every process of ours does first
     async with Postgres(conninfo, "sync") as direct:
         for stream in (MAIN, FBE):
             await accounts.register(direct, stream)

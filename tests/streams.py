@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
 from syncd.contract.records import Page
-from syncd.contract.runs import Busy, Caps, Claim, Owner, Paused, Sweep
+from syncd.contract.runs import Busy, Caps, Claim, ClaimRequest, Owner, Paused, Sweep
 from syncd.contract.words import Stream
 from syncd.ledger import accounts, claims
 from syncd.ledger.accumulators import Recorder
@@ -90,16 +90,8 @@ class Stand:
     async def try_claim(
         self, *, owner: Owner | None = None, lease_seconds: float = 60.0, force: bool = False
     ) -> Claim | Busy | Paused:
-        return await claims.claim(
-            self.postgres,
-            STREAM,
-            owner=owner or current_owner(),
-            caps=CAPS,
-            lease_seconds=lease_seconds,
-            initiated_by="test",
-            proven_dead=proven_dead,
-            force=force,
-        )
+        request = ClaimRequest(STREAM, owner or current_owner(), CAPS, lease_seconds, "test", force)
+        return await claims.claim(self.postgres, request, proven_dead=proven_dead)
 
     async def claim(self, *, owner: Owner | None = None, lease_seconds: float = 60.0) -> Claim:
         claim = await self.try_claim(owner=owner, lease_seconds=lease_seconds)

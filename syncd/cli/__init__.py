@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ import click
 
 from syncd import __version__
 from syncd.contract.errors import ConfigError, SchemaError, SyncError
+from syncd.runtime.journal import PRIORITY_OF, stderr_is_journal
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 78
@@ -22,12 +24,12 @@ _COMMANDS = {
     "trigger": "syncd.cli.steer",
     "pause": "syncd.cli.steer",
     "resume": "syncd.cli.steer",
-    "stop": "syncd.cli.steer",
-    "status": "syncd.cli.ledger",
+    "stop": "syncd.cli.stop",
+    "status": "syncd.cli.status",
     "runs": "syncd.cli.ledger",
     "explain": "syncd.cli.ledger",
-    "cancel": "syncd.cli.ledger",
-    "approve": "syncd.cli.ledger",
+    "cancel": "syncd.cli.steer",
+    "approve": "syncd.cli.steer",
     "check": "syncd.cli.check",
     "migrate": "syncd.cli.migrate",
     "sandbox": "syncd.sandbox.command",
@@ -70,7 +72,9 @@ def main() -> None:
 
 def _leave(code: int, text: str, problems: Sequence[str] = ()) -> None:
     """Say it on standard error, and on standard output too where a machine waits for JSON."""
-    click.echo("\n".join([f"syncd: {text}", *(f"  - {problem}" for problem in problems)]), err=True)
+    mark = f"<{PRIORITY_OF['critical']}>" if stderr_is_journal(os.environ) else ""  # journald reads it from each line
+    lines = [f"syncd: {text}", *(f"  - {problem}" for problem in problems)]
+    click.echo("\n".join(mark + line for line in lines), err=True)
     if "--json" in sys.argv:
         click.echo(json.dumps({"error": text, "problems": list(problems), "exit_code": code}))
     sys.exit(code)

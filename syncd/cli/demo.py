@@ -1,4 +1,4 @@
-"""`syncd demo`: PostgreSQL, a simulated marketplace and two syncs, in one folder that it can remove again."""
+"""`syncd demo`: PostgreSQL, a simulated marketplace, two syncs, the daemon, in one folder that it can remove again."""
 
 from __future__ import annotations
 
@@ -24,17 +24,23 @@ DEFAULT_OFFERS = 5000
 )
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where everything lies.")
 @click.option("--postgres", type=click.Choice(["local", "wheel"]), default="local", help="Whose programs to prefer.")
-@click.option("--keep-running", is_flag=True, help="Keep PostgreSQL and the marketplace up until Ctrl-C.")
+@click.option("--keep-running", is_flag=True, help="Keep PostgreSQL, the marketplace and the daemon up until Ctrl-C.")
 @click.option("--remove", is_flag=True, help="Delete the folder, and do nothing else.")
+@click.option("-v", "--verbose", count=True, help="Let the commands that it shows log more: -v, -vv.")
 def demo(
-    offers: int, folder: Path | None, postgres: Literal["local", "wheel"], keep_running: bool, remove: bool
+    offers: int,
+    folder: Path | None,
+    postgres: Literal["local", "wheel"],
+    keep_running: bool,
+    remove: bool,
+    verbose: int,
 ) -> None:
-    """Watch a catalogue arrive in PostgreSQL: two syncs of a simulated marketplace.
+    """Watch a catalogue arrive in PostgreSQL: two syncs of a simulated marketplace, then the daemon.
 
     Needs no account, no server, no root, no free port. Everything lies in one folder: below /var/tmp for root,
     else below ~/.local/state. Ignores every DATABASE_*, DB_*, EMAG_* of the environment.
     """
-    chosen = Demo(folder or default_folder(), offers=offers, prefer=postgres)
+    chosen = Demo(folder or default_folder(), offers=offers, prefer=postgres, verbose=verbose)
     if remove:
         click.echo("The demo's folder is gone." if chosen.remove() else "There was no demo.")
         return

@@ -7,7 +7,7 @@ import asyncio
 import click
 
 from syncd.app import open_postgres, stream_of
-from syncd.cli.options import Place, with_place
+from syncd.cli.options import Place, json_option, print_json, with_place
 from syncd.config import Settings
 from syncd.ledger import accounts
 from syncd.ledger.schema import SCHEMA_VERSION
@@ -15,17 +15,22 @@ from syncd.ledger.schema import migrate as migrate_schema
 
 
 @click.command()
+@json_option
 @with_place
-def migrate(place: Place) -> None:
+def migrate(place: Place, as_json: bool) -> None:
     """Create or upgrade our tables; refuses a schema with foreign tables of our names."""
     settings = place.load(need=frozenset({"database"}))
     database = settings.database
     before = migrate_schema(database.conninfo.get_secret_value(), database.schema_name)
-    if before == SCHEMA_VERSION:
+    asyncio.run(_register(settings))
+    if as_json:
+        streams = [str(stream_of(account)) for account in settings.accounts]
+        facts = {"schema": database.schema_name, "version": SCHEMA_VERSION, "was": before or None, "streams": streams}
+        print_json(facts)
+    elif before == SCHEMA_VERSION:
         click.echo(f'schema "{database.schema_name}" is already at version {SCHEMA_VERSION}')
     else:
         click.echo(f'schema "{database.schema_name}" is at version {SCHEMA_VERSION} now (was {before or "empty"})')
-    asyncio.run(_register(settings))
 
 
 async def _register(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import getpass
 import json
 import os
@@ -21,12 +22,15 @@ from psycopg.conninfo import conninfo_to_dict
 
 from syncd.app import open_postgres, stream_of
 from syncd.config import EVERYTHING, AccountSettings, Settings, load_settings
-from syncd.contract.errors import ConfigError
+from syncd.contract.errors import ConfigError, DatabaseAwayError
 from syncd.ledger.schema import check_schema
 from syncd.runtime.log import configure_log
 from syncd.runtime.postgres import Postgres
 
 T = TypeVar("T")
+
+LEDGER_SECONDS = 15.0
+"""The most that a command waits for the ledger; a frozen server costs ten seconds more until the wait is given up."""
 
 
 class Place:
@@ -62,13 +66,23 @@ class Place:
 
 def secrets_of(settings: Settings) -> list[str]:
     """Every secret text of the settings, for the log's last filter."""
-    secrets = [account.password.get_secret_value() for account in settings.accounts]
+    secrets = []
+    for account in settings.accounts:
+        password = account.password.get_secret_value()
+        basic = base64.b64encode(f"{account.username}:{password}".encode()).decode("ascii")  # as HTTP Basic sends both
+        secrets += [password, basic]
     if settings.optional_database is not None:
         conninfo = settings.optional_database.conninfo.get_secret_value()
         parts = conninfo_to_dict(conninfo)
         secrets += [str(parts[name]) for name in ("password", "sslpassword") if parts.get(name)]
-    tokens = (settings.sync.control_token, settings.sync.control_token_previous)
-    return secrets + [token.get_secret_value() for token in tokens if token is not None]
+    sync = settings.sync
+    others = (sync.control_token, sync.control_token_previous, sync.webhook_url, sync.ping_url)
+    return secrets + [other.get_secret_value() for other in others if other is not None]
+
+
+def place_of(settings: Settings) -> str:
+    """Database and schema in words, without user and password: what tells two daemons of one machine apart."""
+    return f"{settings.database.place} schema {settings.database.schema_name}"
 
 
 def with_place(command: Callable[..., T]) -> Callable[..., T]:
@@ -90,12 +104,17 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print facts 
 def on_ledger(settings: Settings, work: Callable[[Postgres], Awaitable[T]]) -> T:
     """Run `work` with the database open and its schema checked."""
 
-    async def run() -> T:
-        async with open_postgres(settings) as postgres:
+    return asyncio.run(within_deadline(settings, work))
+
+
+async def within_deadline(settings: Settings, work: Callable[[Postgres], Awaitable[T]]) -> T:
+    """As `on_ledger`, for who has an event loop. DatabaseAwayError where the ledger does not answer in time."""
+    try:
+        async with asyncio.timeout(LEDGER_SECONDS), open_postgres(settings) as postgres:
             await check_schema(postgres)
             return await work(postgres)
-
-    return asyncio.run(run())
+    except TimeoutError:
+        raise DatabaseAwayError(f"the ledger did not answer within {LEDGER_SECONDS:.0f} s") from None
 
 
 def choose_accounts(settings: Settings, names: tuple[str, ...]) -> list[AccountSettings]:

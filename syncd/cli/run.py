@@ -96,11 +96,13 @@ async def _run_all(
 
         async def one(account: AccountSettings, stop: StopSignal) -> RunReport:
             try:
-                return await sync_account(postgres, account, request, stop, observer_of(account))
+                report = await sync_account(postgres, account, request, stop, observer_of(account))
             except ConfigError as error:
                 return RunReport(stream_of(account), problems=error.problems)
             except SyncError as error:  # before the claim, or the ledger is away: nothing was begun
                 return RunReport(stream_of(account), Outcome(error.cause, str(error)))
+            report.say_end()
+            return report
 
         reports = await asyncio.gather(*map(one, chosen, stops))
     return list(reports), interrupted.is_set()

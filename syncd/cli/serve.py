@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 
 import click
 import structlog
 
-from syncd.cli.options import Place, secrets_of, with_place
+from syncd.cli import EXIT_FAILED
+from syncd.cli.options import Place, place_of, secrets_of, with_place
 from syncd.config import Settings
+from syncd.contract.errors import SyncError
 from syncd.daemon.service import Daemon
 from syncd.runtime.log import adjust_log, configure_log
+from syncd.runtime.presence import announced
 from syncd.runtime.systemd import Notifier
 
 log = structlog.get_logger()
@@ -38,4 +43,12 @@ def serve(place: Place) -> None:
     async def run() -> None:
         await Daemon(load, Notifier()).run()
 
-    asyncio.run(run())
+    address, port = first.sync.control_address, first.sync.control_port
+    try:
+        with announced(os.environ, database=place_of(first), control_address=address, control_port=port):
+            asyncio.run(run())
+    except SyncError:
+        raise
+    except Exception:  # the supervisor: Python's own traceback would pass the journal and its filter by
+        log.critical("daemon.crashed", exc_info=True)
+        sys.exit(EXIT_FAILED)

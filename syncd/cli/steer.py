@@ -1,26 +1,42 @@
-"""`trigger`, `pause`, `resume`, `stop`: straight on the ledger, where every daemon looks a few times a minute.
+"""`trigger`, `pause`, `resume`, `cancel`, `approve`: through the daemon, or straight on the ledger (see way.py).
 
-So they work with the daemon up or down, and reach the daemons of all hosts.
+Either way the effect stands in the ledger, so it reaches the daemons of all hosts.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
 
 import click
 
 from syncd.app import stream_of
 from syncd.cli import EXIT_FAILED
-from syncd.cli.ledger import DATABASE, parse_stream
-from syncd.cli.options import Place, choose_accounts, initiator, json_option, on_ledger, print_json, with_place
-from syncd.contract.errors import SyncError
+from syncd.cli.ledger import DATABASE, find_run, parse_stream
+from syncd.cli.options import Place, choose_accounts, initiator, json_option, print_json, with_place
+from syncd.cli.run import EXIT_BUSY
+from syncd.cli.way import Way, on_way, say_way
+from syncd.contract.runs import Paused, RunRow
+from syncd.contract.text import escape
 from syncd.contract.words import Stream
 from syncd.ledger import accounts, pauses
+from syncd.ledger import runs as ledger
+from syncd.ledger.overview import load_pauses
 from syncd.ledger.queue import Living, Queued, Wanted, enqueue
 from syncd.runtime.postgres import Postgres
 
-EXIT_BUSY = 75
-WAY = "straight on the ledger; a daemon takes it up within a few seconds"
+Answer = Queued | Living | Paused
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What became of one stream's trigger, and which way it went."""
+
+    stream: Stream
+    answer: Answer
+    way: dict[str, str]
 
 
 @click.command()
@@ -29,6 +45,7 @@ WAY = "straight on the ledger; a daemon takes it up within a few seconds"
 @click.option("--max-pages", type=click.IntRange(min=1), help="Read at most so many pages.")
 @click.option("--max-requests", type=click.IntRange(min=4), help="Make at most so many calls.")
 @click.option("--limit", type=click.IntRange(min=1), help="Store at most so many records.")
+@click.option("--force", is_flag=True, help="Queue it although the stream is paused: it begins after `syncd resume`.")
 @json_option
 @with_place
 def trigger(
@@ -38,83 +55,190 @@ def trigger(
     max_pages: int | None,
     max_requests: int | None,
     limit: int | None,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Ask for a sync by the daemon and return at once (all configured streams where none is named).
 
-    Exit codes: 0 queued, 75 all of them have a living run.
+    Exit codes: 0 something was queued, 1 nothing was, because of a pause, 75 nothing was, because runs live.
     """
     settings = place.load()
     chosen = [stream_of(account) for account in choose_accounts(settings, streams)]
     wanted = Wanted(initiator(), dry_run, max_pages, max_requests, limit)
 
-    async def ask(postgres: Postgres) -> list[tuple[Stream, Queued | Living]]:
+    async def ask(postgres: Postgres, way: Way) -> list[Asked]:
+        held = {} if force else await load_pauses(postgres)
+        answers = []
         for stream in chosen:
-            await accounts.register(postgres, stream)
-        return [(stream, await enqueue(postgres, stream, wanted)) for stream in chosen]
+            answer = held.get(stream) or await _ask(postgres, way, stream, wanted, force=force)
+            answers.append(Asked(stream, answer, way.facts))
+        return answers
 
-    answers = on_ledger(settings, ask)
+    answers = on_way(settings, ask)
     if as_json:
-        print_json(
-            [
-                {"stream": str(stream), "sync_id": answer.run_id, "queued": isinstance(answer, Queued)}
-                for stream, answer in answers
-            ]
+        print_json([_asked_facts(one) for one in answers])
+    else:
+        for one in answers:
+            _say_asked(one)
+    outcomes = {type(one.answer) for one in answers}
+    if Queued not in outcomes:
+        sys.exit(EXIT_FAILED if Paused in outcomes else EXIT_BUSY)
+
+
+async def _ask(
+    postgres: Postgres, way: Way, stream: Stream, wanted: Wanted, *, force: bool
+) -> Queued | Living | Paused:
+    if force:
+        way.go_straight("only there a paused stream's run may be queued")
+    body = {"stream": str(stream), "dry_run": wanted.dry_run}
+    caps = {"max_pages": wanted.max_pages, "max_requests": wanted.max_requests, "limit": wanted.max_records}
+    told = await way.post("/sync", body | {name: cap for name, cap in caps.items() if cap is not None})
+    if told is None:
+        await accounts.register(postgres, stream)
+        return await enqueue(postgres, stream, wanted)
+    if told.is_done:
+        return Queued(UUID(told.document["sync_id"]))
+    if told.document.get("paused") and (pause := (await load_pauses(postgres)).get(stream)):
+        return pause
+    run_id = told.document.get("run_id")
+    return Living(UUID(run_id) if run_id else None)
+
+
+def _asked_facts(one: Asked) -> dict[str, Any]:
+    answer = one.answer
+    paused = {"by": answer.by, "since": answer.since, "reason": answer.reason} if isinstance(answer, Paused) else None
+    return {
+        "stream": str(one.stream),
+        "sync_id": None if isinstance(answer, Paused) else answer.run_id,
+        "queued": isinstance(answer, Queued),
+        "paused": paused,
+        **one.way,
+    }
+
+
+def _say_asked(one: Asked) -> None:
+    if isinstance(one.answer, Queued):
+        click.echo(f"{one.stream}: queued as run {one.answer.run_id}, {one.way['way']}")
+        click.echo(f"  to follow it: syncd status --watch, or syncd explain {one.answer.run_id}")
+    elif isinstance(one.answer, Living):
+        living = f"run {one.answer.run_id}" if one.answer.run_id else "a run that has just ended"
+        click.echo(f"{one.stream}: already being synced by {living}", err=True)
+    else:
+        since = f"since {one.answer.since:%Y-%m-%d %H:%M:%S %Z}"
+        click.echo(
+            f"{one.stream}: paused by {escape(one.answer.by)} {since}: {escape(one.answer.reason)}; "
+            f"nothing was queued (`syncd resume {one.stream}`, or --force)",
+            err=True,
         )
-    for stream, answer in [] if as_json else answers:
-        if isinstance(answer, Queued):
-            click.echo(f"{stream}: queued as run {answer.run_id} ({WAY})")
-        else:
-            click.echo(f"{stream}: already being synced by run {answer.run_id}")
-    if not any(isinstance(answer, Queued) for _, answer in answers):
-        sys.exit(EXIT_BUSY)
 
 
 @click.command()
 @click.argument("stream", required=False)
 @click.option("--reason", required=True, help="Why; shown to everybody who wonders.")
+@json_option
 @with_place
-def pause(place: Place, stream: str | None, reason: str) -> None:
+def pause(place: Place, stream: str | None, reason: str, as_json: bool) -> None:
     """Hold a stream (all where none is named) back until `syncd resume`. What runs goes on."""
     wanted = parse_stream(stream)
-    held = on_ledger(
-        place.load(need=DATABASE), lambda postgres: pauses.pause(postgres, wanted, by=initiator(), reason=reason)
-    )
-    _say_held(held)
+    if not reason.strip():
+        raise click.BadParameter("must not be empty", param_hint="--reason")
+    reason = escape(reason).strip()[:500]
+
+    async def hold(postgres: Postgres, way: Way) -> tuple[list[str], Way]:
+        told = await way.post("/pause", {"reason": reason, **({"stream": str(wanted)} if wanted else {})})
+        if told is not None and told.is_done:
+            return list(told.document["paused"]), way
+        return [str(one) for one in await pauses.pause(postgres, wanted, by=initiator(), reason=reason)], way
+
+    held, way = on_way(place.load(need=DATABASE), hold)
+    if as_json:
+        print_json({"paused": held, **way.facts})
+    else:
+        for name in held:
+            click.echo(f"{name}: paused")
+        say_way(way)
+    if not held:
+        what = f"{wanted} is not registered" if wanted else "no stream is registered yet"
+        click.echo(f"syncd: {what}: nothing to pause; `syncd status` lists the streams", err=True)
+        sys.exit(EXIT_FAILED)
 
 
 @click.command()
 @click.argument("stream", required=False)
+@json_option
 @with_place
-def resume(place: Place, stream: str | None) -> None:
-    """Let a stream (all where none is named) go on."""
+def resume(place: Place, stream: str | None, as_json: bool) -> None:
+    """Let a stream (all where none is named) go on; a backoff after failures is forgotten."""
     wanted = parse_stream(stream)
-    count = on_ledger(place.load(need=DATABASE), lambda postgres: pauses.resume(postgres, wanted))
-    click.echo(f"resumed {count} stream{'s' if count != 1 else ''} ({WAY})")
+
+    async def let_go(postgres: Postgres, way: Way) -> tuple[int, list[str], Way]:
+        told = await way.post("/resume", {"stream": str(wanted)} if wanted else {})
+        if told is not None and told.is_done:
+            return int(told.document["resumed"]), list(told.document["paused"]), way
+        count = await pauses.resume(postgres, wanted)
+        return count, [str(one) for one in await pauses.paused_streams(postgres)], way
+
+    count, left, way = on_way(place.load(need=DATABASE), let_go)
+    if as_json:
+        print_json({"resumed": count, "paused": left, **way.facts})
+        return
+    click.echo(f"resumed {count} stream{'s' if count != 1 else ''}")
+    if left:
+        click.echo(f"still paused: {', '.join(left)}")
+    say_way(way)
 
 
 @click.command()
-@click.option("--reason", default="emergency stop", show_default=True, help="Why.")
+@click.argument("run", metavar="RUN")
+@json_option
 @with_place
-def stop(place: Place, reason: str) -> None:
-    """Emergency stop: hold every stream back and ask what runs to end at its next page."""
+def cancel(place: Place, run: str, as_json: bool) -> None:
+    """Ask a run to end; pages already received are stored first. RUN: an id, or how it begins."""
 
-    async def halt(postgres: Postgres) -> tuple[list[Stream], int]:
-        held = await pauses.pause(postgres, None, by=initiator(), reason=reason)
-        return held, await pauses.cancel_open(postgres, None, by=initiator())
+    async def ask(postgres: Postgres, way: Way) -> tuple[RunRow, bool, Way]:
+        row = await find_run(postgres, run)
+        told = await way.post(f"/syncs/{row.run_id}/cancel")
+        if told is not None:
+            asked = told.is_done
+        else:
+            asked = await ledger.request_cancel(postgres, row.run_id, initiator())
+        return (await ledger.load_run(postgres, row.run_id)) or row, asked, way
 
-    try:
-        held, cancelled = on_ledger(place.load(need=DATABASE), halt)
-    except SyncError as error:
-        click.echo(f"syncd: the ledger cannot be reached, nothing was stopped: {error}", err=True)
-        click.echo("  to stop the daemon of this machine: systemctl stop syncd", err=True)
+    row, asked, way = on_way(place.load(need=DATABASE), ask)
+    if as_json:
+        print_json({"sync_id": row.run_id, "asked": asked, "status": row.status, "cause": row.cause, **way.facts})
+    elif asked:
+        click.echo(f"run {row.run_id} was asked to end")
+        say_way(way)
+    if not asked:
+        click.echo(f"run {row.run_id} has ended already: {row.status} ({row.cause})", err=True)
         sys.exit(EXIT_FAILED)
-    _say_held(held)
-    click.echo(f"asked {cancelled} run{'s' if cancelled != 1 else ''} to end; `syncd resume` lets them go on")
 
 
-def _say_held(held: list[Stream]) -> None:
-    for stream in held:
-        click.echo(f"{stream}: paused")
-    if not held:
-        click.echo("no stream is registered yet: nothing to pause")
+@click.command()
+@click.argument("run", metavar="RUN")
+@json_option
+@with_place
+def approve(place: Place, run: str, as_json: bool) -> None:
+    """Agree that the records which a run found missing are really gone. RUN: an id, or how it begins."""
+
+    async def agree(postgres: Postgres, way: Way) -> tuple[RunRow, int | None, Way]:
+        row = await find_run(postgres, run)
+        told = await way.post(f"/syncs/{row.run_id}/approve")
+        if told is not None:
+            return row, told.document.get("approved_keys"), way
+        return row, await ledger.approve(postgres, row.run_id, initiator()), way
+
+    row, keys, way = on_way(place.load(need=DATABASE), agree)
+    if as_json:
+        print_json({"sync_id": row.run_id, "stream": str(row.stream), "approved_keys": keys, **way.facts})
+    if keys is None:
+        why = "a later sweep has settled it" if row.consent_keys is not None else "it asked for no consent"
+        click.echo(f"run {row.run_id} ({row.status}, {row.cause}): nothing to approve: {why}", err=True)
+        sys.exit(EXIT_FAILED)
+    if not as_json:
+        click.echo(
+            f"agreed: {keys:,} records of {row.stream} may be tombstoned by the next complete sweep, "
+            "those of them that are still missing"
+        )
+        say_way(way)

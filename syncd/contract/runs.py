@@ -31,6 +31,21 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """Who wants to run which stream, within what. `force`: although it is paused.
+
+    initiated_by stays the queued run's own where there is one.
+    """
+
+    stream: Stream
+    owner: Owner
+    caps: Caps
+    lease_seconds: float
+    initiated_by: str
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """The right to write a stream: every write names `stream_id`, `fence` and `run_id`."""
 
@@ -89,9 +104,17 @@ class Outcome:
     keeps_sweep: bool = False
 
 
+def percent_of(progress: int, total: int | None) -> int:
+    """Of a run that has not ended: 100 is said at the end only."""
+    return min(99, int(100 * progress / total)) if total else 0
+
+
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run as the ledger knows it. Times are aware; counts are since the run began."""
+    """One run as the ledger knows it. Times are aware; counts are since the run began.
+
+    paused_by, pause_reason: of its stream, now. sweep_ended_by: a cause, or `superseded`; None while it is open.
+    """
 
     run_id: UUID
     stream: Stream
@@ -133,15 +156,16 @@ class RunRow:
     consent_keys: int | None = None
     consent_approved: bool | None = None
     dry_run: bool = False
+    paused_by: str | None = None
+    pause_reason: str | None = None
+    sweep_ended_by: str | None = None
 
     @property
     def progress_percent(self) -> int:
         """How much of the sweep is stored, as far as the count can tell."""
         if self.status is Status.COMPLETE:
             return 100
-        if not self.expected or not self.page_size or not self.checkpoint_page:
-            return 0
-        return min(99, int(100 * self.checkpoint_page * self.page_size / self.expected))
+        return percent_of((self.checkpoint_page or 0) * (self.page_size or 0), self.expected)
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ the Host header, so a name that is not on the list is refused.
 from __future__ import annotations
 
 import hmac
+import re
 from enum import Enum
 from hashlib import sha256
 
@@ -29,10 +30,17 @@ class Need(Enum):
 
 
 def check_host(request: web.BaseRequest, access: Access) -> None:
-    """Raise 421 unless the one Host header names us."""
+    """Raise 421 unless the one Host header names us, and the request's target, too, where it has a host."""
     hosts = request.headers.getall("Host", [])
-    if len(hosts) != 1 or _without_port(hosts[0]) not in access.allowed_hosts:
+    named = [*hosts, *_host_of_target(request.raw_path)]
+    if len(hosts) != 1 or any(_without_port(host) not in access.allowed_hosts for host in named):
         raise Problem(421, f"this host name is not served here; {HOSTS_SETTING} lists those that are", close=True)
+
+
+def _host_of_target(target: str) -> list[str]:
+    """The host of a target in absolute form (`GET http://host/path`): it outranks the header (RFC 9112, 3.2.2)."""
+    scheme, separator, rest = target.partition("://")
+    return [re.split("[/?#]", rest, maxsplit=1)[0]] if separator and scheme.isalnum() else []
 
 
 def _without_port(host: str) -> str:

@@ -24,11 +24,13 @@ Reader = Callable[[object], Any]
 
 
 async def read_body(request: web.BaseRequest, *, deadline_seconds: float) -> bytes:
-    """The body's bytes, b'' where there is none. Raises 408, 413 or 415; the connection then ends."""
+    """The body's bytes, b'' where there is none. Raises 400, 408, 413 or 415; the connection then ends."""
     if (request.content_length or 0) > MOST_BODY_BYTES:
         raise _too_large()
     if not request.can_read_body:
         return b""
+    if any(coding.lower() != "chunked" for coding in request.headers.getall("Transfer-Encoding", [])):
+        raise Problem(400, "of transfer codings only chunked is read here", close=True)
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Problem(415, "a body with a Content-Encoding is not read here", close=True)
     if request.content_type != "application/json":
@@ -44,6 +46,11 @@ async def read_body(request: web.BaseRequest, *, deadline_seconds: float) -> byt
     except TimeoutError:
         detail = f"the body did not arrive within {deadline_seconds:g} s"
         raise Problem(408, detail, headers={"Connection": "close"}, close=True) from None
+    except RuntimeError as error:
+        if request.transport is not None:
+            raise
+        # so aiohttp says that we have ended the connection ourselves, to make room for another one
+        raise ConnectionResetError("ended while its body was waited for") from error
     return bytes(chunks)
 
 

@@ -34,6 +34,7 @@ class Limits:
     answer_seconds: float = 5.0
     heartbeat_seconds: float = 15.0
     feed_poll_seconds: float = 2.0
+    write_seconds: float = 10.0
     shutdown_seconds: float = 2.0
 
 
@@ -55,6 +56,14 @@ class _Connection(web.RequestHandler):
             log.error("control.failed", error=type(exc).__name__)
         detail = "the request could not be read" if status < 500 else "a fault in syncd; its log has more"
         return Problem(status, detail, close=True).response()
+
+
+def cut(handler: web.RequestHandler) -> None:
+    """End a connection now. A plain close would wait, uncounted, for a peer that does not read its answers."""
+    transport = handler.transport
+    handler.force_close()
+    if transport is not None:
+        transport.abort()
 
 
 class BoundedServer(web.Server):
@@ -93,7 +102,7 @@ class BoundedServer(web.Server):
                 return
             longest = next(iter(self._waiting))
             self._forget(longest)
-            longest.force_close()
+            cut(longest)
         self._open.add(handler)
         self._waiting[handler] = None
 

@@ -12,14 +12,13 @@ from hashlib import blake2b
 import msgspec
 from aiohttp import web
 
-from syncd.control.connections import Limits
+from syncd.control.connections import Limits, cut
 from syncd.control.problem import COMMON_HEADERS, unavailable
 from syncd.control.progress import Progress
 from syncd.control.routes import Call
 
 RECONNECT_MILLISECONDS = 2000
 MOST_EVENTS_A_SECOND = 4
-WRITE_SECONDS = 10.0
 
 
 def wants_feed(request: web.BaseRequest) -> bool:
@@ -57,7 +56,7 @@ class Feed:
         response.force_close()
         await response.prepare(call.request)
         shown = call.request.headers.get("Last-Event-ID", "")
-        await self._write(response, f"retry: {RECONNECT_MILLISECONDS}\n\n".encode())
+        await self._write(call, response, f"retry: {RECONNECT_MILLISECONDS}\n\n".encode())
         loop = asyncio.get_running_loop()
         written_at = loop.time()
         while not self._closing.is_set() and call.request.transport is not None:
@@ -65,21 +64,22 @@ class Feed:
             event_id = blake2b(data, digest_size=8).hexdigest()
             if event_id != shown:
                 event = b"id: " + event_id.encode() + b"\nevent: progress\ndata: " + data + b"\n\n"
-                await self._write(response, event)
+                await self._write(call, response, event)
                 shown, written_at = event_id, loop.time()
             elif loop.time() - written_at >= self._limits.heartbeat_seconds:
-                await self._write(response, b": alive\n\n")
+                await self._write(call, response, b": alive\n\n")
                 written_at = loop.time()
             next_heartbeat = written_at + self._limits.heartbeat_seconds - loop.time()
             await self._rest(call, max(0.01, min(self._limits.feed_poll_seconds, next_heartbeat)))
         return response
 
-    async def _write(self, response: web.StreamResponse, chunk: bytes) -> None:
+    async def _write(self, call: Call, response: web.StreamResponse, chunk: bytes) -> None:
         """A client that does not read is left."""
         try:
-            async with asyncio.timeout(WRITE_SECONDS):
+            async with asyncio.timeout(self._limits.write_seconds):
                 await response.write(chunk)
         except TimeoutError as error:
+            cut(call.request.protocol)
             raise ConnectionResetError("the feed's client does not read") from error
 
     async def _rest(self, call: Call, seconds: float) -> None:

@@ -49,10 +49,10 @@ class Health:
         return answer_json({"status": "alive"})
 
     async def readyz(self, _: Call) -> web.StreamResponse:
-        """Whether requests are welcome."""
+        """Whether requests are welcome, and which ledger they would change: our commands ask before they call."""
         if not self._service.ready():
             raise unavailable("starting up or draining")
-        return answer_json({"status": "ready"})
+        return answer_json({"status": "ready", "ledger": self._ledger.identity})
 
     async def health(self, call: Call) -> web.StreamResponse:
         """The word for everybody, the checks for who has the token."""
@@ -78,11 +78,10 @@ class Health:
 
     def _checks(self, picture: Picture) -> list[Check]:
         ready = self._service.ready()
+        trouble = self._service.trouble() or ("" if picture.answered else "the ledger does not answer")
         checks = [
             Check("daemon", HEALTHY, "started up") if ready else Check("daemon", UNHEALTHY, "starting up or draining"),
-            Check("database", HEALTHY, "the ledger answers")
-            if picture.answered
-            else Check("database", UNHEALTHY, "the ledger does not answer"),
+            Check("database", UNHEALTHY if trouble else HEALTHY, trouble or "the ledger answers"),
         ]
         for stream in self._service.streams:
             last = picture.of(stream).last

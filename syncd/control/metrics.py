@@ -15,7 +15,7 @@ from syncd.control.problem import COMMON_HEADERS
 from syncd.control.routes import Call
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-SAMPLE_SECONDS = 0.5
+SAMPLE_SECONDS = 0.1
 BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
@@ -45,7 +45,7 @@ class LoopLag:
         for limit, count in zip([*map(str, BUCKETS), "+Inf"], self._counts, strict=True):
             total += count
             buckets.append((limit, float(total)))
-        name, text = "syncd_event_loop_lag_seconds", "How late the event loop wakes up, sampled twice a second."
+        name, text = "syncd_event_loop_lag_seconds", "How late the event loop wakes up, sampled ten times a second."
         return HistogramMetricFamily(name, text, buckets=buckets, sum_value=self._sum)
 
 

@@ -5,6 +5,7 @@ long. While the database is away the last picture stands, and says so.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -12,6 +13,7 @@ import structlog
 from syncd.contract.errors import SyncError
 from syncd.contract.runs import RunRow
 from syncd.contract.words import Status, Stream
+from syncd.ledger.identity import load_ledger_id
 from syncd.ledger.runs import load_current_runs
 from syncd.runtime.postgres import Postgres
 
@@ -19,6 +21,7 @@ log = structlog.get_logger()
 
 FRESH_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 0.5
+IDENTIFY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,14 @@ class Ledger:
         self._looking: asyncio.Task[Picture] | None = None
         self._looking_since = 0.0
         self._looks: set[asyncio.Task[Picture]] = set()
+        self.identity: str | None = None
+        """Which ledger this is; None where it did not answer when the port was opened."""
+
+    async def identify(self) -> None:
+        """Learn which ledger this is, unless that takes long."""
+        with suppress(SyncError, TimeoutError):
+            async with asyncio.timeout(IDENTIFY_SECONDS):
+                self.identity = await load_ledger_id(self._postgres)
 
     def forget(self) -> None:
         """Something was just changed: the next look must not be answered from memory."""

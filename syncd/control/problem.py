@@ -10,6 +10,8 @@ from urllib.parse import quote
 import msgspec
 from aiohttp import web
 
+from syncd.runtime.log import redact
+
 PROBLEM_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
 
@@ -35,14 +37,18 @@ class Problem(Exception):
         self.members = members
 
     def body(self, instance: str | None = None) -> bytes:
-        """The document. instance: the path that was asked for, decoded."""
+        """The document. instance: the path that was asked for, decoded. A caller who sends a secret where none
+        belongs does not get it back: answers are logged by those who ask."""
+        members = dict(self.members)
+        if "errors" in members:
+            members["errors"] = [{name: redact(text) for name, text in error.items()} for error in members["errors"]]
         document = {
             "type": "about:blank",
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
-            "detail": self.detail,
-            **({"instance": quote(instance)} if instance else {}),
-            **self.members,
+            "detail": redact(self.detail),
+            **({"instance": quote(redact(instance))} if instance else {}),
+            **members,
         }
         return msgspec.json.encode(document)
 

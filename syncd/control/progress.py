@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from syncd.contract.runs import RunRow
+from syncd.contract.runs import RunRow, percent_of
 from syncd.contract.words import Phase, Status, Stream
 from syncd.control.picture import Current, Ledger, Picture
 from syncd.control.problem import answer_json
@@ -110,11 +110,6 @@ def _from_row(run: RunRow) -> dict[str, Any]:
         "max_requests": run.max_requests,
         "started_at": run.started_at,
     }
-
-
-def percent_of(progress: int, total: int | None) -> int:
-    """Of a run that has not ended: 100 is said at the end only."""
-    return min(99, int(100 * progress / total)) if total else 0
 
 
 def last_result(run: RunRow | None) -> dict[str, Any] | None:

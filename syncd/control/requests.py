@@ -16,6 +16,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from syncd.contract.errors import DatabaseAwayError
 from syncd.contract.runs import Paused
 from syncd.contract.words import Status, Stream
 from syncd.control.body import INT32, account_among, decode_object, flag, read_fields, stream_among, whole
@@ -25,8 +26,9 @@ from syncd.control.progress import Progress
 from syncd.control.routes import Call
 from syncd.control.service import Service
 from syncd.control.together import Shared, Together
-from syncd.ledger.overview import load_duration_seconds, load_pauses
-from syncd.ledger.queue import Living, Queued, Wanted, enqueue
+from syncd.ledger.overview import load_duration_seconds
+from syncd.ledger.queue import Living, Queued, Wanted, enqueue, find_obstacle
+from syncd.runtime.log import about
 from syncd.runtime.postgres import Postgres
 
 log = structlog.get_logger()
@@ -79,9 +81,9 @@ def read_asked(service: Service, body: dict[str, Any], initiator: str) -> Asked:
 
 
 async def _try(postgres: Postgres, stream: Stream, wanted: Wanted) -> Tried:
-    pause = (await load_pauses(postgres)).get(stream)
-    if pause is not None:
-        return pause
+    obstacle = await find_obstacle(postgres, stream)  # nearly all of many at once end here, after one statement
+    if obstacle is not None:
+        return obstacle
     tried = await enqueue(postgres, stream, wanted)
     if tried == Living(None):  # it ended between two looks
         tried = await enqueue(postgres, stream, wanted)
@@ -116,8 +118,13 @@ class Requests:
             raise _none_could_start(by_stream)
         service.wake()
         self._progress.forget()
-        log.info("sync.requested", by=asked.wanted.initiated_by, runs=[str(run_id) for run_id in queued.values()])
-        estimate = await load_duration_seconds(service.postgres, queued)
+        for stream, run_id in queued.items():
+            with about(stream, run_id):
+                log.notice("sync.requested", by=asked.wanted.initiated_by)
+        try:
+            estimate = await load_duration_seconds(service.postgres, queued)
+        except DatabaseAwayError:  # they are queued: that is what the caller must hear
+            estimate = None
         return msgspec.json.encode(_started(service, asked, by_stream, queued, estimate))
 
     async def _ask(self, postgres: Postgres, stream: Stream, wanted: Wanted) -> Tried:

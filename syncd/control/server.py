@@ -112,6 +112,7 @@ async def serve_control(
     get a moment to be answered, and everything else is cut.
     """
     control = Control(service, limits or Limits())
+    await control.ledger.identify()
     runner = web.ServerRunner(control.router.server, shutdown_timeout=control.limits.shutdown_seconds)
     await runner.setup()
     sampling = asyncio.create_task(control.lag.sample())

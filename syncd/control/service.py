@@ -87,3 +87,6 @@ class Service(Protocol):
 
     def ready(self) -> bool:
         """Whether the daemon has started up and is not draining."""
+
+    def trouble(self) -> str | None:
+        """Why no run can begin just now although the daemon lives; None where one can."""

@@ -13,6 +13,7 @@ from syncd.control.progress import Progress
 from syncd.control.routes import Call, no_such_run
 from syncd.ledger import pauses
 from syncd.ledger.runs import approve, load_run, request_cancel
+from syncd.runtime.log import about
 
 log = structlog.get_logger()
 
@@ -33,7 +34,8 @@ class Steering:
             run = await _load(call)
             raise Problem(409, f"the run has ended already: {run.status} ({run.cause})", run_id=run.run_id)
         call.service.cancelled(run.run_id)
-        self._changed(call, "run.cancel_requested", run=str(run.run_id))
+        with about(run.stream, run.run_id):
+            self._changed(call, "run.cancel_requested")
         return answer_json(
             {
                 "success": True,
@@ -53,7 +55,8 @@ class Steering:
         if keys is None:
             why = "a later sweep has settled it" if run.consent_keys is not None else "it asked for no consent"
             raise Problem(409, f"nothing to approve: {why}", run_id=run.run_id)
-        self._changed(call, "run.approved", run=str(run.run_id), keys=keys)
+        with about(run.stream, run.run_id):
+            self._changed(call, "run.approved", keys=keys)
         message = f"the next complete sweep may tombstone {keys} records, those of them that are still missing"
         return answer_json({"success": True, "sync_id": run.run_id, "approved_keys": keys, "message": message})
 
@@ -63,7 +66,7 @@ class Steering:
         fields = read_fields(decode_object(call.body), readers, required="reason")
         stream: Stream | None = fields.get("stream")
         held = await pauses.pause(call.service.postgres, stream, by=call.initiator, reason=fields["reason"])
-        self._changed(call, "stream.paused", stream=str(stream or "all"), reason=fields["reason"])
+        self._changed(call, "sync.paused", stream=str(stream or "all"), reason=fields["reason"])
         return answer_json({"success": True, "paused": [str(one) for one in held], "message": f"{len(held)} paused"})
 
     async def resume(self, call: Call) -> web.StreamResponse:
@@ -71,7 +74,7 @@ class Steering:
         fields = read_fields(decode_object(call.body), {"stream": stream_among(call.service.streams)})
         stream: Stream | None = fields.get("stream")
         count = await pauses.resume(call.service.postgres, stream)
-        self._changed(call, "stream.resumed", stream=str(stream or "all"))
+        self._changed(call, "sync.resumed", stream=str(stream or "all"))
         left = [str(one) for one in await pauses.paused_streams(call.service.postgres)]
         return answer_json({"success": True, "resumed": count, "paused": left, "message": f"{count} resumed"})
 
@@ -84,14 +87,14 @@ class Steering:
         for view in map(call.service.view, call.service.streams):
             if view.in_progress and view.run_id is not None:
                 call.service.cancelled(view.run_id)
-        self._changed(call, "daemon.emergency_stop", cancelled=count)
+        self._changed(call, "sync.stopped", cancelled=count)
         message = f"{len(held)} paused, {count} runs asked to end; POST /resume lets them go on"
         return answer_json(
             {"success": True, "paused": [str(one) for one in held], "cancelled": count, "message": message}, status=202
         )
 
     def _changed(self, call: Call, event: str, **facts: object) -> None:
-        log.info(event, by=call.initiator, **facts)
+        log.notice(event, by=call.initiator, **facts)
         call.service.wake()
         self._progress.forget()
 

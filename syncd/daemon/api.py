@@ -8,11 +8,12 @@ from uuid import UUID
 
 from syncd.accounts import is_loopback
 from syncd.config import Settings
-from syncd.contract.words import Cause, Stream
+from syncd.contract.words import Stream
 from syncd.control.server import Control, serve_control
 from syncd.control.service import Access, RunView, ScheduleFacts
 from syncd.daemon.scheduler import Scheduler
 from syncd.runtime.postgres import Postgres
+from syncd.runtime.waiting import wait_at_most
 
 IDLE = RunView()
 
@@ -73,12 +74,8 @@ class DaemonApi:
 
     async def wait_for_change(self, timeout_seconds: float) -> None:
         """Until a view changes."""
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            return
-        self._changed.clear()
+        if await wait_at_most(self._changed, timeout_seconds):
+            self._changed.clear()
 
     def wake(self) -> None:
         """Look at the ledger now."""
@@ -87,9 +84,12 @@ class DaemonApi:
     def cancelled(self, run_id: UUID) -> None:
         """End this run at its next page, if it lives here."""
         for worker in self._scheduler.workers.values():
-            if worker.view.run_id == run_id and worker.is_running:
-                worker.stop(Cause.CANCELLED, "cancelled through the control API")
+            worker.cancel(run_id, "the control API")
 
     def ready(self) -> bool:
         """Started up, and not draining."""
         return self.is_ready
+
+    def trouble(self) -> str | None:
+        """As the scheduler's last look found it."""
+        return self._scheduler.trouble

@@ -13,15 +13,18 @@ from dataclasses import dataclass
 
 import structlog
 
-from syncd.contract.errors import DatabaseAwayError
+from syncd.contract.errors import DatabaseAwayError, SyncError
 from syncd.contract.words import Cause, Status, Stream
 from syncd.daemon.worker import StreamWorker
-from syncd.ledger import claims
-from syncd.ledger.situation import StreamState, book_next, load_states
+from syncd.ledger import accounts, claims
+from syncd.ledger.schema import check_ledger
+from syncd.ledger.situation import OpenRun, StreamState, book_next, load_states
 from syncd.policy.schedule import FREE_RESUMES, Situation, Start, decide, failure_backoff_seconds
+from syncd.runtime.log import about
 from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.process import proven_dead
+from syncd.runtime.waiting import wait_at_most
 
 log = structlog.get_logger()
 
@@ -46,14 +49,21 @@ class Scheduler:
         self.enabled = enabled
         self._startup_delay_seconds = startup_delay_seconds
         self.workers: dict[Stream, StreamWorker] = {}
+        self._leaving: list[StreamWorker] = []
         self.paused: set[Stream] = set()
-        self.last_tick_ok = False
+        self.trouble: str | None = None
+        """Why nothing can begin just now: the ledger is away, read-only, or not this release's."""
+        self._unusable = False
         self._woken = asyncio.Event()
         self._draining = False
 
     def add(self, worker: StreamWorker) -> None:
         """Serve one more stream."""
         self.workers[worker.stream] = worker
+
+    def remove(self, stream: Stream) -> None:
+        """Serve it no more; a run of it that lives goes on to its end, or to the drain."""
+        self._leaving = [worker for worker in self._leaving if worker.is_running] + [self.workers.pop(stream)]
 
     def wake(self) -> None:
         """Look at once: somebody asked for something."""
@@ -64,67 +74,71 @@ class Scheduler:
         while not self._draining:
             try:
                 await self.tick()
-            except (DatabaseAwayError, TimeoutError) as error:
-                outage.failed(error if str(error) else DatabaseAwayError("look at all streams: no answer in time"))
-                self.last_tick_ok = False
+            except SyncError as error:
+                self._note_trouble(error)
+            except TimeoutError:
+                self._note_trouble(DatabaseAwayError("look at all streams: no answer in time"))
             else:
                 outage.succeeded()
-                self.last_tick_ok = True
+                if self._unusable:
+                    log.warning("ledger.usable_again")
+                self.trouble, self._unusable = None, False
             await self._pause()
 
+    def _note_trouble(self, error: SyncError) -> None:
+        """Said once. Nothing begins, and the next tick looks again: a restart would find the same ledger, and
+        an exit would leave nobody to notice that it was restored or that its release was installed."""
+        self.trouble = str(error)
+        if isinstance(error, DatabaseAwayError):
+            outage.failed(error)
+        elif not self._unusable:
+            self._unusable = True
+            log.error("ledger.unusable", error=str(error))
+
     async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(TICK_SECONDS * random.uniform(0.75, 1.25)):  # noqa: S311  # no herd of daemons
-                await self._woken.wait()
-        except TimeoutError:
-            pass
+        """Until the next tick, or the next slot where that is earlier."""
+        now = asyncio.get_running_loop().time()
+        due = [worker.due_at - now for worker in self.workers.values() if worker.due_at and not worker.is_running]
+        # a slot that has come and was not taken is left to the tick: nothing may go round and round
+        slots = (seconds for seconds in due if seconds > 0)
+        tick_seconds = TICK_SECONDS * random.uniform(0.75, 1.25)  # noqa: S311  # no herd of daemons
+        await wait_at_most(self._woken, min([tick_seconds, *slots]))
         self._woken.clear()
 
     async def tick(self) -> Tick:
         """Look at every stream once."""
         async with asyncio.timeout(LONGEST_LOOK_SECONDS):  # a frozen server never answers
+            await check_ledger(self._postgres)
             states = await load_states(self._postgres)
         self.paused = {stream for stream, state in states.items() if state.paused}
         done = Tick()
         for stream, worker in list(self.workers.items()):  # a reload may add or remove some meanwhile
-            if (state := states.get(stream)) is not None and not self._draining:
-                await self._consider(worker, state, done)
+            if self._draining:
+                break
+            with about(stream):
+                async with asyncio.timeout(LONGEST_LOOK_SECONDS):
+                    if (state := states.get(stream)) is not None:
+                        await self._consider(worker, state, done)
+                    else:  # the schema was made anew
+                        await accounts.register(self._postgres, stream)
+                        log.warning("stream.registered_anew")
+        log.debug("tick.done", started=done.started, skipped=done.skipped, closed=done.closed)
         return done
 
     async def _consider(self, worker: StreamWorker, state: StreamState, done: Tick) -> None:
         if worker.is_running:
-            if (asked := state.open_run) is not None and asked.cancelled_by is not None:
-                worker.cancel(asked.run_id, asked.cancelled_by)
+            self._watch(worker, state, done)
             return
-        worker.failures = state.failures  # another daemon's and `syncd resume` count, too
-        if worker.due_at is None and worker.account.sync.interval_seconds > 0:
-            self._first_slot(worker, state)
-        elif worker.is_due and state.next_in_seconds is not None and state.next_in_seconds > 0:
-            worker.schedule_in(state.next_in_seconds)  # another daemon has run it meanwhile
+        self._keep_slot(worker, state)
         open_run = state.open_run
-        situation = Situation(
-            open_status=open_run.status if open_run else None,
-            lapsed=open_run is not None
-            and open_run.status is Status.RUNNING
-            and (not open_run.alive or proven_dead(open_run.owner)),
-            paused=state.paused,
-            enabled=self.enabled,
-            due=worker.is_due,
-            crashing=open_run is not None
-            and open_run.pages == 0
-            and state.failures >= FREE_RESUMES
-            and (state.next_in_seconds or 0) > 0,
-        )
-        decision = decide(situation)
+        decision = decide(self._situation(worker, state))
         if decision.close:
             closed = await claims.close_dead(self._postgres, worker.stream, proven_dead=proven_dead)
             if closed is not None:
                 done.closed += 1
-                log.warning("run.closed", run=str(closed), stream=str(worker.stream), cause=Cause.LEASE_LOST)
+                log.warning("run.closed", run=str(closed), cause=Cause.LEASE_LOST)
         elif decision.skipped and open_run is not None:
-            done.skipped += 1
-            log.warning("slot.skipped", stream=str(worker.stream), run=str(open_run.run_id))
-            worker.schedule_in(worker.next_delay_seconds())
+            self._skip(worker, open_run, done)
         elif decision.start is not None:
             if decision.start is Start.RESUMED and open_run is not None and open_run.pages == 0:
                 # counted before it runs: afterwards we may be dead
@@ -137,6 +151,45 @@ class Scheduler:
         elif worker.is_due:  # disabled or paused: the slot passes
             worker.schedule_in(worker.next_delay_seconds())
 
+    def _keep_slot(self, worker: StreamWorker, state: StreamState) -> None:
+        """Bring the worker's slot and count of failures in line with the ledger's, which others write, too."""
+        forgiven = state.failures < worker.failures and state.next_in_seconds is None  # by `syncd resume`
+        worker.failures = state.failures
+        if forgiven:
+            worker.schedule_in(worker.next_delay_seconds())
+        if worker.due_at is None and worker.account.sync.interval_seconds > 0:
+            self._first_slot(worker, state)
+        elif worker.is_due and state.next_in_seconds is not None and state.next_in_seconds > 0:
+            worker.schedule_in(state.next_in_seconds)  # another daemon has run it meanwhile
+
+    def _situation(self, worker: StreamWorker, state: StreamState) -> Situation:
+        run = state.open_run
+        return Situation(
+            open_status=run.status if run else None,
+            lapsed=run is not None and run.status is Status.RUNNING and (not run.alive or proven_dead(run.owner)),
+            paused=state.paused,
+            enabled=self.enabled,
+            due=worker.is_due,
+            crashing=run is not None
+            and run.pages == 0
+            and state.failures >= FREE_RESUMES
+            and (state.next_in_seconds or 0) > 0,
+        )
+
+    def _watch(self, worker: StreamWorker, state: StreamState, done: Tick) -> None:
+        """Of a run that lives here: was it cancelled, and has a slot come that it takes up?"""
+        if (here := state.open_run) is None:
+            return
+        if here.cancelled_by is not None:
+            worker.cancel(here.run_id, here.cancelled_by)
+        if worker.is_due and self.enabled and not state.paused:
+            self._skip(worker, here, done)
+
+    def _skip(self, worker: StreamWorker, living: OpenRun, done: Tick) -> None:
+        done.skipped += 1
+        worker.skip_slot(living.run_id)
+        worker.schedule_in(worker.next_delay_seconds())
+
     def _first_slot(self, worker: StreamWorker, state: StreamState) -> None:
         """After a start: the slot that the ledger has booked, but not before the start-up delay."""
         booked = state.next_in_seconds or 0.0
@@ -147,6 +200,7 @@ class Scheduler:
         """Start nothing more; end what runs at its next page, and wait for it."""
         self._draining = True
         self.wake()
-        for worker in self.workers.values():
+        workers = [*self.workers.values(), *self._leaving]
+        for worker in workers:
             worker.stop(Cause.SHUTDOWN, message)
-        await asyncio.gather(*(worker.wait() for worker in self.workers.values()))
+        await asyncio.gather(*(worker.wait() for worker in workers))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import UUID
 
-from syncd.contract.runs import BatchResult, Claim, Sweep
+from syncd.contract.runs import BatchResult, Claim, Sweep, percent_of
 from syncd.contract.words import Phase, Stream
 from syncd.control.service import RunView
 from syncd.engine.observer import Observer
@@ -81,7 +81,7 @@ class StreamView(Observer):
         """Of this pass; 100 when nothing runs."""
         if not self.in_progress:
             return 100
-        return min(99, int(100 * self.records / self.expected)) if self.expected else 0
+        return percent_of(self.records, self.expected)
 
     @property
     def requests_per_second(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -12,16 +13,22 @@ import structlog
 
 from syncd.app import RunReport, RunRequest, stream_of, sync_account
 from syncd.config import AccountSettings
-from syncd.contract.errors import SyncError
+from syncd.contract.errors import DatabaseAwayError, SyncError
 from syncd.contract.runs import Busy, Outcome, Paused
 from syncd.contract.words import Cause
 from syncd.daemon.view import StreamView
 from syncd.engine.stop import StopSignal
 from syncd.ledger.situation import OpenRun, book_next
 from syncd.policy.schedule import Start, is_failure, next_delay_seconds
+from syncd.runtime.log import about
+from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
 
 log = structlog.get_logger()
+
+LONGEST_BOOKING_SECONDS = 10.0
+RETRY_SECONDS = 10.0
+"""After a run that could not be claimed because PostgreSQL was away."""
 
 
 class StreamWorker:
@@ -37,6 +44,7 @@ class StreamWorker:
         """When its next run is due, in the event loop's seconds; None where it has no schedule."""
         self._task: asyncio.Task[None] | None = None
         self._stop = StopSignal()
+        self._skipped_for: UUID | None = None
 
     @property
     def is_running(self) -> bool:
@@ -62,17 +70,19 @@ class StreamWorker:
             random.random(),  # noqa: S311  # jitter
         )
 
+    def skip_slot(self, living: UUID) -> None:
+        """The slot passes because this run lives: said loud once a run, however many slots it outlives."""
+        say = log.debug if living == self._skipped_for else log.warning
+        say("slot.skipped", run=str(living))
+        self._skipped_for = living
+
     def start(self, why: Start, queued: OpenRun | None) -> None:
-        """Begin a run; the scheduler has looked that none lives."""
+        """Begin a run; the scheduler has looked that none lives. A slot that has come is used up by it."""
         request = RunRequest(str(Start.SCHEDULED))
         if why is Start.REQUESTED and queued is not None:
-            request = RunRequest(
-                queued.initiated_by,
-                max_pages=queued.wanted_pages,
-                max_requests=queued.wanted_requests,
-                max_records=queued.wanted_records,
-                dry_run=queued.dry_run,
-            )
+            request = RunRequest(**asdict(queued.wanted))
+        if self.is_due:
+            self.due_at = None
         self._stop = StopSignal()
         self.view.max_requests = request.max_requests or self.account.sync.max_requests
         self._task = asyncio.create_task(self._run(request), name=f"run of {self.stream}")
@@ -92,22 +102,32 @@ class StreamWorker:
             await asyncio.wait({self._task})
 
     async def _run(self, request: RunRequest) -> None:
+        with about(self.stream):
+            await self._run_and_book(request)
+
+    async def _run_and_book(self, request: RunRequest) -> None:
+        report: RunReport | None
         try:
             report = await sync_account(self._postgres, self.account, request, self._stop, self.view)
+        except DatabaseAwayError as error:  # before the claim: the slot is not lost, and nobody has failed
+            outage.failed(error)
+            report = None
         except SyncError as error:  # before the claim: nothing was begun
             report = RunReport(self.stream, Outcome(error.cause, str(error)))
         except Exception:  # the supervisor: one stream's fault must not end the others
-            log.exception("run.crashed", stream=str(self.stream))
+            log.exception("run.crashed")
             report = RunReport(self.stream, Outcome(Cause.INTERNAL, "a fault in syncd; the log has the traceback"))
         try:
-            await self._book(report)
+            if report is None:
+                self.schedule_in(RETRY_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311  # no herd
+            else:
+                await self._book(report)
         finally:
             self._task = None
             self.view.ended()
 
     async def _book(self, report: RunReport) -> None:
         """Set the next slot, here and in the ledger, so that a restart does not forget a backoff."""
-        self._say(report)
         failed: bool | None = None
         if report.outcome is not None and report.outcome.cause is not Cause.LEASE_LOST:
             failed = is_failure(report.outcome.cause)
@@ -116,17 +136,19 @@ class StreamWorker:
         asked = report.outcome.next_attempt_seconds if report.outcome is not None else None
         seconds = max(seconds, asked or 0.0)
         self.schedule_in(seconds)
+        self._say(report, seconds)
         try:
-            await book_next(self._postgres, self.stream, seconds=seconds, failed=failed)
-        except SyncError as error:
-            log.warning("schedule.not_kept", stream=str(self.stream), error=str(error))
+            async with asyncio.timeout(LONGEST_BOOKING_SECONDS):  # a frozen server never answers
+                await book_next(self._postgres, self.stream, seconds=seconds, failed=failed)
+        except (SyncError, TimeoutError) as error:
+            log.warning("schedule.not_kept", error=str(error) or "no answer in time")
 
-    def _say(self, report: RunReport) -> None:
-        for note in report.notes:
-            log.warning("run.took_over", stream=str(self.stream), note=note)
+    def _say(self, report: RunReport, seconds: float) -> None:
         if isinstance(report.refused, Busy):
-            log.warning("slot.skipped", stream=str(self.stream), run=str(report.refused.run_id))
+            self.skip_slot(report.refused.run_id)
         elif isinstance(report.refused, Paused):
-            log.info("stream.paused", stream=str(self.stream), by=report.refused.by, reason=report.refused.reason)
-        elif report.row is None and report.outcome is not None:
-            log.error("run.not_begun", stream=str(self.stream), error=report.outcome.message)
+            log.info("slot.held_back", by=report.refused.by, reason=report.refused.reason)
+        elif report.run_id is not None:
+            report.say_end(seconds if self.due_at is not None else None)
+        elif report.outcome is not None:
+            log.error("run.not_begun", error=report.outcome.message)

@@ -37,8 +37,21 @@ def syncd(*arguments: str) -> list[str]:
 def run(command: Sequence[str]) -> int:
     """Run a command on our terminal to its end; its exit code. Interrupted, it ends gently before we go on."""
     sys.stdout.flush()
-    with _ended(_start(command)) as process:
+    with ended(start_process(command)) as process:
         return process.wait()
+
+
+def exchange(
+    address: str, method: str, path: str, *, body: str | None, headers: dict[str, str], seconds: float
+) -> tuple[int, str]:
+    """One call of a child at `host:port`: status and body. OSError or HTTPException where it does not answer."""
+    connection = HTTPConnection(address, timeout=seconds)
+    try:
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
 
 
 class Marketplace:
@@ -49,19 +62,16 @@ class Marketplace:
 
     def mutate(self, **changes: object) -> dict[str, Any]:
         """Change the catalogue; what the sandbox says that it did."""
-        place = urlsplit(str(self.facts["base_url"]))
-        connection = HTTPConnection(place.hostname or "", place.port, timeout=_ANSWER_SECONDS)
+        address = urlsplit(str(self.facts["base_url"])).netloc
+        body, headers = json.dumps(changes), {"Content-Type": "application/json"}
         try:
-            headers = {"Content-Type": "application/json"}
-            connection.request("POST", "/_sandbox/mutate", json.dumps(changes), headers)
-            answer = connection.getresponse()
-            text = answer.read().decode()
+            status, text = exchange(
+                address, "POST", "/_sandbox/mutate", body=body, headers=headers, seconds=_ANSWER_SECONDS
+            )
         except (OSError, HTTPException) as error:
             raise FatalError(f"the sandbox did not answer: {error}") from error
-        finally:
-            connection.close()
-        if answer.status != 200:
-            raise FatalError(f"the sandbox refused to change its offers: HTTP {answer.status} {text}")
+        if status != 200:
+            raise FatalError(f"the sandbox refused to change its offers: HTTP {status} {text}")
         done: dict[str, Any] = json.loads(text)
         return done
 
@@ -71,22 +81,28 @@ def marketplace(offers: int, log: Path) -> Iterator[Marketplace]:
     """A sandbox on a free port, until the block ends."""
     with log.open("w", encoding="utf-8") as errors:
         command = syncd("sandbox", "--offers", str(offers), "--json", "--control")
-        process = _start(command, stdout=subprocess.PIPE, stderr=errors)
-    with _ended(process):
+        process = start_process(command, stdout=subprocess.PIPE, stderr=errors)
+    with ended(process):
         line = process.stdout.readline() if process.stdout else b""
         if not line:
-            said = log.read_text("utf-8", "replace")[-_LOG_CHARACTERS_SHOWN:]
-            raise FatalError(f"the sandbox did not start: {said.strip()}")
+            raise FatalError(f"the sandbox did not start: {tail_of(log)}")
         yield Marketplace(json.loads(line))
 
 
-def _start(command: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
+def tail_of(log: Path) -> str:
+    """The last that a process has said."""
+    return log.read_text("utf-8", "replace")[-_LOG_CHARACTERS_SHOWN:].strip()
+
+
+def start_process(command: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
+    """A process in a group of its own, which dies with us."""
     # preexec_fn is safe here: we have one thread
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=_dying_with_us(), **streams)
 
 
 @contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """At the end of the block the process has ended: asked first, killed where it does not."""
     with process:
         try:
             yield process

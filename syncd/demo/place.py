@@ -3,8 +3,10 @@
     FOLDER/            made and marked by EmbeddedPostgres, which also removes it
       syncd.toml       what `--config` names
       demo.env         what `--env-file` names: where database and marketplace are just now
-      credentials/     empty, so that nobody else's are read
-      sandbox.log
+      credentials/     nobody else's are read; control-token, made anew with every start
+      control.header   the same token as curl reads it
+      daemon/          what the daemon leaves for `syncd stop`
+      sandbox.log, daemon.log
 
 The commands get all three places by name, and none of our environment's settings: a demo started in the shell
 of a production host must not see that host's database or marketplace account.
@@ -13,12 +15,15 @@ of a production host must not see that host's database or marketplace account.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
 FOREIGN_PREFIXES = ("DATABASE_", "DB_", "EMAG_", "PG")
 """Variables that would lead to another database or marketplace; libpq reads the last ones by itself."""
+FOREIGN = ("DISABLE_AUTO_SYNC", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM")
+"""And one that would stop the daemon, and those that would have it talk to somebody else's service manager."""
 
 _TOML = """\
 # The demo's settings. Database and login are in demo.env, which changes with every start.
@@ -49,18 +54,40 @@ class Place:
     def sandbox_log(self) -> Path:
         return self.folder / "sandbox.log"
 
-    def write_settings(self, conninfo: str, marketplace: dict[str, str]) -> None:
-        """Both files, for a database and a marketplace that run now."""
-        self.credentials.mkdir(mode=0o700, exist_ok=True)
+    @property
+    def daemon_log(self) -> Path:
+        return self.folder / "daemon.log"
+
+    @property
+    def header(self) -> Path:
+        return self.folder / "control.header"
+
+    @property
+    def runtime(self) -> Path:
+        return self.folder / "daemon"
+
+    def write_settings(self, conninfo: str, marketplace: dict[str, str], *, control_port: int) -> None:
+        """All files, for a database and a marketplace that run now, and a daemon that will."""
+        for folder in (self.credentials, self.runtime):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        token = secrets.token_urlsafe(24)
+        _write_secret(self.credentials / "control-token", token)
+        _write_secret(self.header, f"Authorization: Bearer {token}\n")
         self.config.write_text(_TOML, "utf-8")
         lines = {
             "DATABASE_URL": conninfo,
             "EMAG_API_BASE_URL": marketplace["base_url"],
             "EMAG_API_USERNAME": marketplace["username"],
             "EMAG_API_PASSWORD": marketplace["password"],
+            "EMAG_SYNC_CONTROL_PORT": str(control_port),
         }
-        self.env_file.touch(mode=0o600)
-        self.env_file.write_text("".join(f"{name}='{value}'\n" for name, value in lines.items()), "utf-8")
+        _write_secret(self.env_file, "".join(f"{name}='{value}'\n" for name, value in lines.items()))
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Nobody else may read it, not even while it is being written."""
+    path.touch(mode=0o600)
+    path.write_text(text, "utf-8")
 
 
 def default_folder() -> Path:
@@ -77,6 +104,7 @@ def default_folder() -> Path:
 def forget_foreign_settings(environ: MutableMapping[str, str], place: Place) -> None:
     """Take every setting out of the environment that could lead a command of ours elsewhere."""
     for name in list(environ):
-        if name.startswith(FOREIGN_PREFIXES) or name == "DISABLE_AUTO_SYNC":
+        if name.startswith(FOREIGN_PREFIXES) or name in FOREIGN:
             del environ[name]
+    environ["RUNTIME_DIRECTORY"] = str(place.runtime)
     environ["CREDENTIALS_DIRECTORY"] = str(place.credentials)

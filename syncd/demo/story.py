@@ -1,6 +1,7 @@
 """The demo from its first line to its last.
 
     PostgreSQL → marketplace → migrate → sync → the marketplace changes → sync → what changed → queries
+        → daemon: a sync through its control API, its status, its end
 
 Started again, it finds the database of the last time, while the marketplace begins anew with the same offers:
 the first sync then shows what has changed back, or goes on where an interrupted one stopped. Another number
@@ -9,6 +10,7 @@ of offers gets a database of its own, or thousands would seem to vanish.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -27,6 +29,7 @@ from psycopg import sql
 from syncd.contract.errors import FatalError
 from syncd.demo import queries
 from syncd.demo.children import Marketplace, marketplace, run, syncd
+from syncd.demo.control import Control, daemon, free_port
 from syncd.demo.place import Place, default_folder, forget_foreign_settings
 from syncd.runtime.embedded import EmbeddedPostgres
 from syncd.runtime.embedded.binaries import Source
@@ -51,25 +54,30 @@ class Stopped(KeyboardInterrupt):
 class Demo:
     """One demonstration in one folder. FatalError says what did not work."""
 
-    def __init__(self, folder: Path, *, offers: int, prefer: Source) -> None:
+    def __init__(self, folder: Path, *, offers: int, prefer: Source, verbose: int = 0) -> None:
         self._place = Place(folder.absolute())
         self._offers = offers
+        self._verbose = ["-" + "v" * verbose] if verbose else []
         self._server = EmbeddedPostgres(self._place.folder, durable=False, prefer=prefer)
 
     def play(self, *, keep_running: bool) -> None:
-        """From nothing to two syncs and their results. Whatever ends it, nothing is left running."""
+        """From nothing to two syncs, their results and a daemon. Whatever ends it, nothing is left running."""
         forget_foreign_settings(os.environ, self._place)
         with _signals_as_exceptions():
             click.echo(f"Everything lies in {self._place.folder}: `{self._again('--remove')}` deletes it.")
             try:
                 with self._server, marketplace(self._offers, self._place.sandbox_log) as shop:
-                    self._tell(shop)
-                    if keep_running:
-                        self._wait()
+                    port = free_port()
+                    self._tell(shop, port)
+                    _title("The daemon: `syncd serve` syncs on a schedule and on demand")
+                    with daemon(self._place, [*self._options(), *self._verbose], port) as control:
+                        self._tell_of_the_daemon(control)
+                        if keep_running:
+                            self._wait(control)
                     _ignore_signals()
             except psycopg.Error as error:
                 raise FatalError(f"the demo's PostgreSQL: {str(error).strip()}") from error
-        click.echo("\nPostgreSQL and the marketplace have stopped; the data stays where it is.")
+        click.echo("\nPostgreSQL, the marketplace and the daemon have stopped; the data stays where it is.")
         click.echo(f"  connect to it   {self._again('--keep-running')}")
         click.echo(f"  delete it       {self._again('--remove')}")
 
@@ -79,7 +87,7 @@ class Demo:
         self._server.remove()
         return existed
 
-    def _tell(self, shop: Marketplace) -> None:
+    def _tell(self, shop: Marketplace, control_port: int) -> None:
         database = f"demo_{self._offers}"
         conninfo = self._server.conninfo(database)
         made_by = {"local": "this machine's", "wheel": "the wheel's"}[self._server.binaries.source]
@@ -89,7 +97,7 @@ class Demo:
             f"{shop.facts['base_url']} with {self._offers:,} offers, 100 a page, 3 calls a second: as the real one"
         )
         is_new = self._create_database(database)
-        self._place.write_settings(conninfo, shop.facts)
+        self._place.write_settings(conninfo, shop.facts, control_port=control_port)
         self._command("migrate")
 
         _title("First sync" if is_new else "First sync, into the data of an earlier demo")
@@ -105,6 +113,17 @@ class Demo:
         with psycopg.connect(conninfo, autocommit=True) as connection:
             for query in (queries.CHANGE_LOG, *queries.QUERIES):
                 queries.show(connection, query)
+
+    def _tell_of_the_daemon(self, control: Control) -> None:
+        click.echo(f"It answers at {control.address}. The token for calls that change something is in the folder.")
+        _show_command(control.curl("/sync", method="POST", body="{}"))
+        started = control.call("/sync", method="POST", body="{}")
+        click.echo(json.dumps(started, indent=2))
+        run = control.follow(started["sync_id"])
+        _show_command(control.curl(started["poll_url"]))
+        shown = ("status", "cause", "duration_seconds", "requests", "fetched", "inserted", "updated", "skipped")
+        click.echo(json.dumps({name: run[name] for name in shown}))
+        self._command("status")
 
     def _again(self, option: str) -> str:
         """This demo once more, with an option, as a command to type."""
@@ -123,8 +142,8 @@ class Demo:
         return ["--config", str(self._place.config), "--env-file", str(self._place.env_file)]
 
     def _command(self, name: str, *, allowed: tuple[int, ...] = (0,)) -> int:
-        click.echo(click.style(f"$ {_shown(name, *self._options())}", fg="green"))
-        code = run(syncd(name, *self._options()))
+        _show_command(_shown(name, *self._options(), *self._verbose))
+        code = run(syncd(name, *self._options(), *self._verbose))
         if code not in allowed:
             raise FatalError(f"`syncd {name}` ended with exit code {code}; logs are in {self._place.folder}")
         return code
@@ -138,14 +157,15 @@ class Demo:
             click.echo(f"Exit code {EXIT_PARTIAL}, partial: the same command once more.")
         raise FatalError(f"no sync was complete after {runs} runs; logs are in {self._place.folder}")
 
-    def _wait(self) -> None:
+    def _wait(self, control: Control) -> None:
         psql = self._server.binaries.folder / "psql"
         program = str(psql) if psql.exists() else "psql"
         _title("It keeps running until you press Ctrl-C")
         click.echo("In another terminal:")
         click.echo(f"  {shlex.join([program, self._server.conninfo(f'demo_{self._offers}')])}")
-        for name in ("status", "run"):
-            click.echo(f"  {_shown(name, *self._options())}")
+        click.echo(f"  {_shown('status', *self._options(), '--watch')}")
+        click.echo(f"  {control.curl('/sync', method='POST', body='{}')}")
+        click.echo(f"  {control.curl('/sync/progress')}")
         try:
             while True:
                 signal.pause()
@@ -164,6 +184,10 @@ def _mutate(shop: Marketplace, offers: int) -> str:
         f"{len(priced)} offers get another price and stock, {len(named)} another name, "
         f"{len(moved['vanished'])} vanish, {len(moved['appeared'])} appear: {moved['offers']:,} now"
     )
+
+
+def _show_command(command: str) -> None:
+    click.echo(click.style(f"$ {command}", fg="green"))
 
 
 def _title(text: str) -> None:

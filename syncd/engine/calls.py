@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -25,11 +26,13 @@ from syncd.contract.errors import CallError, DatabaseAwayError
 from syncd.contract.runs import Claim, Outcome
 from syncd.contract.words import Cause, Reason
 from syncd.engine.observer import Observer
+from syncd.engine.saying import NearCaps
 from syncd.engine.stop import Halt, StopSignal
 from syncd.ledger.accumulators import Recorder
 from syncd.ledger.budget import Budget, Slot
 from syncd.ledger.runs import declare_wait
 from syncd.policy.backoff import DECLARED_ABOVE_SECONDS, backoff_seconds
+from syncd.policy.breaker import FAILURES_TO_OPEN
 from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
 
@@ -37,6 +40,8 @@ MOST_FAILED_PROBES = 3
 BREAKER_POLL_SECONDS = 2.0  # a probe that succeeds lets the others go on, long before the cooldown is over
 
 T = TypeVar("T")
+WINDOW_CALLS = 3
+"""The marketplace counts them in every second (vendor document v4.4.9, section on limits)."""
 SHORTEST_DISTANCE_SECONDS = 0.002  # below: benchmarks on loopback
 log = structlog.get_logger()
 
@@ -87,11 +92,14 @@ class Calls:
         self._observer = observer
         self.max_requests = max_requests
         self._max_attempts = max_attempts
+        self._turn = asyncio.Lock()
         self._not_before = 0.0
+        self._begun: deque[float] = deque(maxlen=WINDOW_CALLS)
         self._deadline = deadline
         self._failed_before = True  # an earlier process may have: the first success clears the ledger
         self._failed_probes = 0
         self._last_probe: CallError | None = None
+        self.near = NearCaps()
         self.admitted = 0
         self.answered = False
         """Whether any call of this run has succeeded."""
@@ -128,23 +136,30 @@ class Calls:
         if self.admitted >= self.max_requests:
             raise Halt(Outcome(Cause.CAP_REQUESTS, f"reached the cap of {self.max_requests} requests a run"))
         self.admitted += 1
+        self.near.note("requests", self.admitted, self.max_requests)
         slot = await self._wait_for_slot()
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
             result = await self._stop.unless_set(call())
         except CallError as error:
-            self._recorder.call_ended(endpoint, loop.time() - started, error.reason)
+            seconds = loop.time() - started
+            self._recorder.call_ended(endpoint, seconds, error.reason)
+            facts = {"reason": error.reason, "status": error.status, "duration_ms": round(seconds * 1000)}
+            log.debug("call.failed", endpoint=endpoint, **facts, error=str(error))
             await self._note_failure(error)
             if slot.probe and error.reason in _BREAKER_REASONS:
                 self._failed_probes += 1
                 self._check_outage(error)
             raise
-        self._recorder.call_ended(endpoint, loop.time() - started, None)
+        seconds = loop.time() - started
+        self._recorder.call_ended(endpoint, seconds, None)
+        log.debug("call.answered", endpoint=endpoint, duration_ms=round(seconds * 1000))
         self.answered = True
         self._failed_probes = 0
         if self._failed_before:
-            await persist(self._budget.note_success, self._stop)
+            if await persist(self._budget.note_success, self._stop):
+                log.warning("breaker.closed")
             self._failed_before = False
         return result
 
@@ -172,22 +187,29 @@ class Calls:
             raise CallError(probe.reason, str(probe), cause=probe.cause, retryable=False) from None
 
     async def _keep_distance(self) -> None:
-        """An answer of the database that came late must not bring two calls together."""
-        now = asyncio.get_running_loop().time()
-        begin = max(now, self._not_before)
-        self._not_before = begin + self._budget.spacing_seconds
-        if begin - now > SHORTEST_DISTANCE_SECONDS:
-            await self._stop.sleep(begin - now)
+        """Neither an answer of the database that came late nor a sleep that took longer brings calls together.
+
+        A call that begins late does not delay the next one, or the rate would sink with every lag; but it counts
+        from when it really began, so that no window holds more calls than it may.
+        """
+        spacing, loop = self._budget.spacing_seconds, asyncio.get_running_loop()
+        async with self._turn:
+            now = loop.time()
+            begin = max(now, self._not_before)
+            if len(self._begun) == WINDOW_CALLS:
+                begin = max(begin, self._begun[0] + WINDOW_CALLS * spacing)
+            if begin - now > SHORTEST_DISTANCE_SECONDS:
+                await self._stop.sleep(begin - now)
+            self._not_before = begin + spacing
+            self._begun.append(loop.time())
 
     async def _note_failure(self, error: CallError) -> None:
-        log.debug("call.failed", reason=error.reason, status=error.status, error=str(error))
         if error.reason is Reason.RATE_LIMIT and error.retry_after_seconds:
             await persist(lambda: self._budget.push_out(error.retry_after_seconds or 0), self._stop)
         if error.reason in _BREAKER_REASONS:
             self._failed_before = True
-            open_seconds = await persist(self._budget.note_failure, self._stop)
-            if open_seconds is not None:
-                log.warning("breaker.opened", seconds=open_seconds)
+            if await persist(self._budget.note_failure, self._stop):
+                log.warning("breaker.opened", failures=FAILURES_TO_OPEN, error=str(error))
 
     async def _before_retry(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

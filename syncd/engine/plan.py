@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from syncd.contract.errors import CallError
@@ -55,14 +56,15 @@ async def plan_stream(
         reader = PageReader(source, calls, stop, span, concurrency=concurrency)
         observer.entered(Phase.READ, report.expected)
         guard = LoopGuard(report.expected)
-        async for batch in reader.batches(batch_size):
-            if (loop := _find_loop(guard, batch)) is not None:
-                report.end = Outcome(Cause.LOOP, loop)
-                break
-            result = await persist(lambda batch=batch: comparison.compare(batch), stop)  # type: ignore[misc]
-            observer.stored(batch[-1].number, result, calls.admitted)
-        else:
-            report.end = reader.end
+        async with aclosing(reader.batches(batch_size)) as batches:
+            async for batch in batches:
+                if (loop := _find_loop(guard, batch)) is not None:
+                    report.end = Outcome(Cause.LOOP, loop)
+                    break
+                result = await persist(lambda batch=batch: comparison.compare(batch), stop)  # type: ignore[misc]
+                observer.stored(batch[-1].number, result, calls.admitted)
+            else:
+                report.end = reader.end
         if report.end.cause is Cause.END_OF_DATA:
             report.would_vanish = await persist(comparison.count_vanished, stop)
     except Halt as halt:

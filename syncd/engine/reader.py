@@ -15,7 +15,7 @@ A page that is shorter than can be expected is read once more, in its turn, befo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from syncd.contract.errors import CallError
@@ -75,7 +75,7 @@ class PageReader:
         """The number of pages that the count announced."""
         return None if self._span.expected is None else -(-self._span.expected // self._size)
 
-    async def batches(self, most_records: int, storing: Storing = lambda: None) -> AsyncIterator[list[Page]]:
+    async def batches(self, most_records: int, storing: Storing = lambda: None) -> AsyncGenerator[list[Page], None]:
         """Yield runs of consecutive pages, coalesced up to `most_records` where several are waiting.
 
         storing: the task that stores an earlier batch; while it works, a batch may grow.

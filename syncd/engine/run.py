@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import structlog
@@ -23,6 +24,7 @@ from syncd.contract.words import Cause, Phase
 from syncd.engine.calls import Calls, persist
 from syncd.engine.observer import Observer
 from syncd.engine.reader import PageReader, Span
+from syncd.engine.saying import NEAR_SHARE
 from syncd.engine.stop import Halt, StopSignal
 from syncd.engine.storing import Storing
 from syncd.engine.verify import Verifier
@@ -39,7 +41,6 @@ from syncd.warehouse.pages import PageStore
 log = structlog.get_logger()
 
 MOST_QUARANTINE_WARNINGS = 10
-CAP_WARNING_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +95,14 @@ class Run:
         self._records_stored = 0
         self._overlap = 0
         self._quarantine_warnings = 0
-        self._warned_caps: set[str] = set()
+        self._near = self._calls.near
 
     async def run(self) -> Outcome:
         """Work until the data, a cap, a stop or an error ends it. Never raises but for a fault of ours."""
-        timer = asyncio.get_running_loop().call_at(
-            self._options.deadline, self._stop.stop, Cause.CAP_TIME, "reached the run's time cap"
-        )
+        loop, seconds = asyncio.get_running_loop(), self._options.caps.timeout_seconds
+        near_at = self._options.deadline - (1 - NEAR_SHARE) * seconds
+        warning = loop.call_at(near_at, self._near.note, "seconds", NEAR_SHARE * seconds, seconds)
+        timer = loop.call_at(self._options.deadline, self._stop.stop, Cause.CAP_TIME, "reached the run's time cap")
         try:
             return await self._sweep()
         except Halt as halt:
@@ -114,6 +116,7 @@ class Run:
             return Outcome(error.cause, str(error))
         finally:
             timer.cancel()
+            warning.cancel()
             await self._store.close()
 
     async def _sweep(self) -> Outcome:
@@ -185,14 +188,16 @@ class Run:
         return end
 
     async def _store_all(self, sweep: Sweep, reader: PageReader, guard: LoopGuard) -> Outcome:
-        async for batch in reader.batches(self._options.batch_size, lambda: self._storing.task):
-            loop = self._cut_at_loop(guard, batch)
-            if batch:
-                cap = await self._keep(sweep, batch)
-                if cap is not None:
-                    return cap
-            if loop is not None:
-                return Outcome(Cause.LOOP, f"{loop}: paging goes in circles; is `paging` (top or data) set right?")
+        # Closed at once where a page cannot be stored: its calls must not outlive the source's connections.
+        async with aclosing(reader.batches(self._options.batch_size, lambda: self._storing.task)) as batches:
+            async for batch in batches:
+                loop = self._cut_at_loop(guard, batch)
+                if batch:
+                    cap = await self._keep(sweep, batch)
+                    if cap is not None:
+                        return cap
+                if loop is not None:
+                    return Outcome(Cause.LOOP, f"{loop}: paging goes in circles; is `paging` (top or data) set right?")
         return reader.end
 
     def _span(self, sweep: Sweep) -> Span:
@@ -245,18 +250,13 @@ class Run:
         self._observer.stored(page_number, result, self._calls.admitted)
 
     def _warn(self, result: BatchResult) -> None:
-        """Say what a person should know: records in quarantine (a few a run), a cap that comes near (once)."""
+        """Say what a person should know: records in quarantine (a few a run), a cap that comes near."""
         for page, item in result.rejections[: MOST_QUARANTINE_WARNINGS - self._quarantine_warnings]:
             self._quarantine_warnings += 1
             log.warning("record.quarantined", page=page, ordinal=item.ordinal, key=item.key, reason=item.rejection)
         caps = self._options.caps
-        for name, used, cap in (
-            ("pages", self._pages_read, caps.max_pages),
-            ("requests", self._calls.admitted, caps.max_requests),
-        ):
-            if used >= CAP_WARNING_SHARE * cap and name not in self._warned_caps:
-                self._warned_caps.add(name)
-                log.warning("cap.near", cap=name, used=used, of=cap)
+        self._near.note("pages", self._pages_read, caps.max_pages)
+        self._near.note("records", self._records_stored, caps.max_records)
 
     async def _enter(self, phase: Phase, sweep: Sweep) -> None:
         await persist(lambda: enter_phase(self._postgres, self._claim, phase), self._stop)

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from syncd.contract.runs import Outcome
 from syncd.contract.words import Cause
+from syncd.runtime.waiting import wait_at_most
 
 T = TypeVar("T")
 
@@ -52,12 +53,7 @@ class StopSignal:
     async def sleep(self, seconds: float) -> None:
         """Sleep, or raise Halt as soon as the signal is set."""
         self.check()
-        if seconds > 0:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._event.wait()
-            except TimeoutError:
-                return
+        if seconds > 0 and await wait_at_most(self._event, seconds):
             self.check()
 
     async def unless_set(self, work: Awaitable[T]) -> T:
@@ -71,6 +67,5 @@ class StopSignal:
             return await task
         finally:
             stopped.cancel()
-            if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)  # also where it has just failed: nobody else looks

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 
-from syncd.contract.errors import DatabaseAwayError, SyncError
+from syncd.contract.errors import DatabaseAwayError, FatalError, SyncError
 from syncd.contract.runs import Claim, Outcome, RunRow
 from syncd.contract.words import Cause
 from syncd.engine.keeper import keep_books, keep_lease, watch_trust
@@ -47,6 +48,8 @@ async def work_under_lease(
         asyncio.create_task(watch_trust(holder, claim, stop)),
         asyncio.create_task(keep_books(postgres, claim, recorder, stop)),
     ]
+    for keeper in keepers:
+        keeper.add_done_callback(partial(_end_with, stop))
     try:
         outcome = await _until_lease_lost(work, stop, deadman)
         return await _release(postgres, claim, holder, recorder, outcome)
@@ -56,6 +59,14 @@ async def work_under_lease(
         await asyncio.gather(*keepers, return_exceptions=True)
         await holder.close()
         deadman.stop()
+
+
+def _end_with(stop: StopSignal, keeper: asyncio.Task[None]) -> None:
+    """A run whose keeper has failed would go on without its lease, its books or its cancel: it ends, and says why."""
+    if not keeper.cancelled() and (error := keeper.exception()) is not None:
+        log.error("keeper.failed", exc_info=error)
+        cause = error.cause if isinstance(error, SyncError) else Cause.INTERNAL
+        stop.stop(cause, f"{type(error).__name__} beside the work: {error}")
 
 
 async def _until_lease_lost(work: Callable[[], Awaitable[Outcome]], stop: StopSignal, deadman: DeadMan) -> Outcome:
@@ -90,10 +101,13 @@ async def _release(
             async with asyncio.timeout(max(1.0, until - loop.time())):
                 await recorder.flush(postgres, claim.run_id)
                 released = await claims.release(postgres, claim, outcome)
-        except (DatabaseAwayError, TimeoutError) as error:
-            if loop.time() >= until:
-                return Outcome(Cause.LEASE_LOST, f"{outcome.message or outcome.cause}; its end was not stored: {error}")
+        except (SyncError, TimeoutError) as error:
+            if loop.time() >= until or not isinstance(error, DatabaseAwayError | TimeoutError):
+                why = str(error) or "no answer in time"
+                return Outcome(Cause.LEASE_LOST, f"{outcome.message or outcome.cause}; its end was not stored: {why}")
             await asyncio.sleep(RETRY_SECONDS)
+        except FatalError as error:  # the ledger is not what it was: nothing to repeat
+            return Outcome(Cause.DATABASE, f"{outcome.message or outcome.cause}; its end was not stored: {error}")
         else:
             if released and outcome.cause is Cause.END_OF_DATA:
                 await _analyze(postgres, claim)
@@ -118,6 +132,7 @@ async def _analyze(postgres: Postgres, claim: Claim) -> None:
 async def load_quietly(postgres: Postgres, claim: Claim) -> RunRow | None:
     """The run as it stands in the ledger; None where that cannot be reached."""
     try:
-        return await load_run(postgres, claim.run_id)
-    except SyncError:
+        async with asyncio.timeout(UNWIND_SECONDS):  # a frozen server never answers
+            return await load_run(postgres, claim.run_id)
+    except (SyncError, TimeoutError):
         return None

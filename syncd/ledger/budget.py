@@ -32,6 +32,16 @@ RETURNING account_id
 """
 
 
+_CLOSE_BREAKER = """
+WITH before AS (
+    SELECT account_id, breaker_open_until IS NOT NULL AS was_open FROM account
+     WHERE account_id = %s AND (breaker_failures > 0 OR breaker_open_until IS NOT NULL) FOR NO KEY UPDATE)
+UPDATE account SET breaker_failures = 0, breaker_open_until = NULL
+  FROM before WHERE account.account_id = before.account_id
+RETURNING was_open
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
     """A call may be made in `wait_seconds`. `probe`: the breaker is half open, and this call tries it.
@@ -116,17 +126,15 @@ class Budget:
                 {**self._key, "s": seconds},
             )
 
-    async def note_success(self) -> None:
-        """The API answered: close the breaker."""
+    async def note_success(self) -> bool:
+        """The API answered; True where that closed an open breaker, which of all processes only one is told."""
         async with self._postgres.connection("close the breaker") as connection:
-            await connection.execute(
-                "UPDATE account SET breaker_failures = 0, breaker_open_until = NULL"
-                " WHERE account_id = %s AND (breaker_failures > 0 OR breaker_open_until IS NOT NULL)",
-                [self._account_id],
-            )
+            cursor = await connection.execute(_CLOSE_BREAKER, [self._account_id])
+            row = await cursor.fetchone()
+        return row is not None and bool(row[0])
 
-    async def note_failure(self) -> float | None:
-        """One more failure in a row; seconds for which the breaker is now open, None while it is closed."""
+    async def note_failure(self) -> bool:
+        """One more failure in a row; True for the very one that opened the breaker, of all those of an outage."""
         self._in_hand = 0  # the next call asks the breaker again
         async with self._postgres.connection("count a failure") as connection:
             cursor = await connection.execute(
@@ -135,12 +143,10 @@ class Budget:
                        breaker_open_until = CASE WHEN breaker_failures + 1 >= %(limit)s
                            THEN clock_timestamp() + make_interval(secs => %(cooldown)s) END
                  WHERE account_id = %(account)s
-                RETURNING breaker_open_until IS NOT NULL
+                RETURNING breaker_failures
                 """,
                 {"limit": FAILURES_TO_OPEN, "cooldown": COOLDOWN_SECONDS, "account": self._account_id},
             )
             row = await cursor.fetchone()
-        if row is None or not row[0]:
-            return None
-        self._in_hand = 0  # they were taken while all was well
-        return COOLDOWN_SECONDS
+        self._in_hand = 0  # those that were taken meanwhile
+        return row is not None and bool(row[0] == FAILURES_TO_OPEN)

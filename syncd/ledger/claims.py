@@ -19,7 +19,7 @@ from uuid import UUID
 from psycopg.rows import dict_row
 
 from syncd.contract.errors import DatabaseAwayError, FatalError, LeaseLostError
-from syncd.contract.runs import Busy, Caps, Claim, Outcome, Owner, Paused
+from syncd.contract.runs import Busy, Claim, ClaimRequest, Outcome, Owner, Paused
 from syncd.contract.words import SWEEP_ENDED_BY, Cause, Stream, status_of
 from syncd.runtime.postgres import Connection, Postgres, translated
 
@@ -76,27 +76,18 @@ UPDATE lease SET fence = %(fence)s, run_id = %(run_id)s,
 
 
 async def claim(
-    postgres: Postgres,
-    stream: Stream,
-    *,
-    owner: Owner,
-    caps: Caps,
-    lease_seconds: float,
-    initiated_by: str,
-    proven_dead: Callable[[Owner], bool],
-    force: bool = False,
+    postgres: Postgres, request: ClaimRequest, *, proven_dead: Callable[[Owner], bool]
 ) -> Claim | Busy | Paused:
     """Take the stream: adopt its queued run or make one, raise the fence, take the lease.
 
     Closes a lapsed run, or one whose owner is proven dead, as failed/lease_lost in the same transaction.
-    `force` claims although the stream is paused.
     """
     try:
-        return await _claim(postgres, stream, owner, caps, lease_seconds, initiated_by, proven_dead, force)
+        return await _claim(postgres, request, proven_dead)
     except DatabaseAwayError:
-        if not await _evict_silent_writers(postgres, stream):
+        if not await _evict_silent_writers(postgres, request.stream):
             raise
-    return await _claim(postgres, stream, owner, caps, lease_seconds, initiated_by, proven_dead, force)
+    return await _claim(postgres, request, proven_dead)
 
 
 async def _evict_silent_writers(postgres: Postgres, stream: Stream) -> bool:
@@ -106,22 +97,16 @@ async def _evict_silent_writers(postgres: Postgres, stream: Stream) -> bool:
 
 
 async def _claim(
-    postgres: Postgres,
-    stream: Stream,
-    owner: Owner,
-    caps: Caps,
-    lease_seconds: float,
-    initiated_by: str,
-    proven_dead: Callable[[Owner], bool],
-    force: bool,
+    postgres: Postgres, request: ClaimRequest, proven_dead: Callable[[Owner], bool]
 ) -> Claim | Busy | Paused:
+    stream = request.stream
     async with postgres.connection(f"claim {stream}") as connection, connection.transaction():
         await connection.execute(f"SET LOCAL lock_timeout = '{_TAKEOVER_LOCK_TIMEOUT}'")
         cursor = connection.cursor(row_factory=dict_row)
         row = await (await cursor.execute(_LOCK, [stream.source, stream.account, stream.resource])).fetchone()
         if row is None:
             raise FatalError(f"stream {stream} is not registered in the ledger")
-        if row["paused_at"] and not force:
+        if row["paused_at"] and not request.force:
             return Paused(row["paused_by"], row["pause_reason"], row["paused_at"])
         await cursor.execute(_OPEN_RUN, [row["stream_id"]])
         open_run = await cursor.fetchone()
@@ -133,18 +118,25 @@ async def _claim(
             closed, open_run = open_run["run_id"], None
             await _close_dead(connection, closed, row["alive"], holder)
         if open_run is None:
-            await cursor.execute(_INSERT, [row["stream_id"], initiated_by])
+            await cursor.execute(_INSERT, [row["stream_id"], request.initiated_by])
             open_run = await cursor.fetchone()
             assert open_run is not None  # noqa: S101  # RETURNING
         taken = Claim(
-            stream, row["stream_id"], row["account_id"], open_run["run_id"], row["fence"] + 1, lease_seconds, closed
+            stream=stream,
+            stream_id=row["stream_id"],
+            account_id=row["account_id"],
+            run_id=open_run["run_id"],
+            fence=row["fence"] + 1,
+            lease_seconds=request.lease_seconds,
+            closed_run=closed,
         )
-        await _take(connection, taken, owner, caps)
+        await _take(connection, taken, request)
     return taken
 
 
-async def _take(connection: Connection, claim: Claim, owner: Owner, caps: Caps) -> None:
+async def _take(connection: Connection, claim: Claim, request: ClaimRequest) -> None:
     """Start the claimed run and write its owner into the lease, inside the claim's transaction."""
+    owner, caps = request.owner, request.caps
     parameters = {
         "run_id": claim.run_id,
         "stream_id": claim.stream_id,
@@ -191,6 +183,7 @@ def _owner_of(row: dict[str, Any]) -> Owner:
 
 
 async def _close_dead(connection: Connection, run_id: UUID, alive: bool, owner: Owner) -> None:
+    """What follows is not told: at this moment nobody knows whether a run will."""
     why = "died" if alive else "did not renew its lease"
     await connection.execute(
         _CLOSE,
@@ -198,8 +191,8 @@ async def _close_dead(connection: Connection, run_id: UUID, alive: bool, owner: 
             "run_id": run_id,
             "status": status_of(Cause.LEASE_LOST),
             "cause": Cause.LEASE_LOST,
-            "message": f"process {owner.pid} on {owner.host} {why}; the next run went on from its checkpoint",
-            "next_seconds": 0,
+            "message": f"process {owner.pid} on {owner.host} {why}",
+            "next_seconds": None,
         },
     )
 
@@ -270,7 +263,7 @@ class LeaseHolder:
         started = self._monotonic()
         if self._connection is None or self._connection.closed:
             self._connection = await self._postgres.connect("renew the lease")
-        with translated("renew the lease"):
+        with translated("renew the lease", self._connection):
             cursor = await self._connection.execute(
                 """
                 WITH l AS (

@@ -27,7 +27,7 @@ SELECT 1 FROM lease
 @asynccontextmanager
 async def fenced(connection: Connection, claim: Claim, doing: str) -> AsyncIterator[None]:
     """A transaction that writes only while the claim holds; LeaseLostError otherwise."""
-    with translated(doing):
+    with translated(doing, connection):
         async with connection.transaction():
             cursor = await connection.execute(
                 LOCK, {"stream_id": claim.stream_id, "fence": claim.fence, "run_id": claim.run_id}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from psycopg.rows import class_row
 
 from syncd.contract.words import Stream
+from syncd.ledger.runs import CANCEL
 from syncd.runtime.postgres import Postgres
 
 _OF = (
@@ -16,7 +19,7 @@ _OF = (
 def _names(stream: Stream | None) -> dict[str, object]:
     if stream is None:
         return {"all": True, "source": "", "account": "", "resource": ""}
-    return {"all": False, "source": stream.source, "account": stream.account, "resource": stream.resource}
+    return {"all": False, **asdict(stream)}
 
 
 async def pause(postgres: Postgres, stream: Stream | None, *, by: str, reason: str) -> list[Stream]:
@@ -44,17 +47,7 @@ async def resume(postgres: Postgres, stream: Stream | None) -> int:
 async def cancel_open(postgres: Postgres, stream: Stream | None, *, by: str) -> int:
     """Ask every open run to end, queued ones at once; how many."""
     async with postgres.connection("cancel what runs") as connection:
-        cursor = await connection.execute(
-            """
-            UPDATE run SET cancel_requested_at = clock_timestamp(), cancel_requested_by = %(by)s,
-                   status = CASE status WHEN 'queued' THEN 'cancelled' ELSE status END,
-                   cause = CASE status WHEN 'queued' THEN 'cancelled' END,
-                   completed_at = CASE status WHEN 'queued' THEN clock_timestamp() END
-             WHERE status IN ('queued', 'running') AND
-            """
-            + _OF,
-            {"by": by, **_names(stream)},
-        )
+        cursor = await connection.execute(f"{CANCEL} AND {_OF}", {"by": by, **_names(stream)})
         return cursor.rowcount
 
 

@@ -6,13 +6,13 @@ find it. A repeated request with the same Idempotency-Key gets the first one's a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
 import msgspec
-from psycopg.rows import class_row
 
+from syncd.contract.runs import Paused
 from syncd.contract.words import Stream
 from syncd.runtime.postgres import Postgres
 
@@ -27,9 +27,16 @@ _RETAKE = f"""
 RETURNING key
 """
 
+_PRUNE = f"""
+DELETE FROM idempotency WHERE key IN (
+    SELECT key FROM idempotency WHERE requested_at < clock_timestamp() - interval '{KEY_LIFETIME}'
+     ORDER BY key <> %s, requested_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
+"""
+"""The keys that are over, the asker's own first; a bounded share each time, and nobody waits for another."""
+
 _ENQUEUE = """
 INSERT INTO run (stream_id, initiated_by, dry_run, wanted_pages, wanted_requests, wanted_records)
-SELECT s.stream_id, %(by)s, %(dry_run)s, %(pages)s, %(requests)s, %(records)s
+SELECT s.stream_id, %(initiated_by)s, %(dry_run)s, %(max_pages)s, %(max_requests)s, %(max_records)s
   FROM stream s JOIN account a USING (account_id)
  WHERE a.source = %(source)s AND a.name = %(account)s AND s.resource = %(resource)s
     ON CONFLICT (stream_id) WHERE status IN ('queued', 'running') DO NOTHING
@@ -40,6 +47,13 @@ _LIVING = """
 SELECT r.run_id FROM run r JOIN stream s USING (stream_id) JOIN account a USING (account_id)
  WHERE a.source = %(source)s AND a.name = %(account)s AND s.resource = %(resource)s
    AND r.status IN ('queued', 'running')
+"""
+
+_OBSTACLE = """
+SELECT s.paused_at, s.paused_by, s.pause_reason, r.run_id
+  FROM stream s JOIN account a USING (account_id)
+  LEFT JOIN run r ON r.stream_id = s.stream_id AND r.status IN ('queued', 'running')
+ WHERE a.source = %(source)s AND a.name = %(account)s AND s.resource = %(resource)s
 """
 
 
@@ -68,61 +82,28 @@ class Living:
     run_id: UUID | None
 
 
+async def find_obstacle(postgres: Postgres, stream: Stream) -> Living | Paused | None:
+    """What keeps a run of the stream from being asked for just now: one that lives, or a pause. One look."""
+    async with postgres.connection(f"look whether {stream} is free") as connection:
+        names = {"source": stream.source, "account": stream.account, "resource": stream.resource}
+        row = await (await connection.execute(_OBSTACLE, names)).fetchone()
+    if row is None:
+        return None
+    paused_at, paused_by, reason, run_id = row
+    if paused_at is not None:
+        return Paused(paused_by or "", reason or "", paused_at)
+    return Living(run_id) if run_id is not None else None
+
+
 async def enqueue(postgres: Postgres, stream: Stream, wanted: Wanted) -> Queued | Living:
     """Queue a run of the stream, unless it has an open one."""
-    names = {"source": stream.source, "account": stream.account, "resource": stream.resource}
     async with postgres.connection(f"queue a run of {stream}") as connection:
-        cursor = await connection.execute(
-            _ENQUEUE,
-            {
-                **names,
-                "by": wanted.initiated_by,
-                "dry_run": wanted.dry_run,
-                "pages": wanted.max_pages,
-                "requests": wanted.max_requests,
-                "records": wanted.max_records,
-            },
-        )
+        cursor = await connection.execute(_ENQUEUE, asdict(stream) | asdict(wanted))
         row = await cursor.fetchone()
         if row is not None:
             return Queued(row[0])
-        row = await (await connection.execute(_LIVING, names)).fetchone()
+        row = await (await connection.execute(_LIVING, asdict(stream))).fetchone()
         return Living(row[0] if row else None)
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A queued run, as a worker needs to know it."""
-
-    run_id: UUID
-    source: str
-    account: str
-    resource: str
-    initiated_by: str
-    dry_run: bool
-    max_pages: int | None
-    max_requests: int | None
-    max_records: int | None
-
-    @property
-    def stream(self) -> Stream:
-        """Whose it is."""
-        return Stream(self.source, self.account, self.resource)
-
-
-async def load_waiting(postgres: Postgres) -> list[Waiting]:
-    """Every queued run, the oldest first."""
-    async with postgres.connection("look for queued runs") as connection:
-        cursor = connection.cursor(row_factory=class_row(Waiting))
-        await cursor.execute(
-            """
-            SELECT r.run_id, a.source, a.name AS account, s.resource, r.initiated_by, r.dry_run,
-                   r.wanted_pages AS max_pages, r.wanted_requests AS max_requests, r.wanted_records AS max_records
-              FROM run r JOIN stream s USING (stream_id) JOIN account a USING (account_id)
-             WHERE r.status = 'queued' ORDER BY r.queued_at
-            """
-        )
-        return await cursor.fetchall()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +117,7 @@ class Answered:
 async def begin_idempotent(postgres: Postgres, key: str, body_hash: bytes) -> Answered | None:
     """Take the key; None where it is new. An answer of None: the first request is still at work."""
     async with postgres.connection("take an Idempotency-Key") as connection, connection.transaction():
-        await connection.execute(
-            f"DELETE FROM idempotency WHERE requested_at < clock_timestamp() - interval '{KEY_LIFETIME}'"
-        )
+        await connection.execute(_PRUNE, [key])
         cursor = await connection.execute(
             f"INSERT INTO idempotency AS i (key, body_hash) VALUES (%s, %s) ON CONFLICT (key) DO UPDATE {_RETAKE}",
             [key, body_hash],

@@ -24,7 +24,8 @@ SELECT r.run_id, a.source, a.name AS account, s.resource, r.status, r.cause, r.p
        r.updated, r.unchanged, r.revived, r.tombstoned, r.quarantined, r.duplicates, r.field_faults, r.error_message,
        CASE WHEN l.run_id = r.run_id THEN extract(epoch FROM l.expires_at - clock_timestamp())::float8 END
            AS lease_seconds_left,
-       cardinality(c.keys) AS consent_keys, c.approved_at IS NOT NULL AS consent_approved, r.dry_run
+       cardinality(c.keys) AS consent_keys, c.approved_at IS NOT NULL AS consent_approved, r.dry_run,
+       s.paused_by, s.pause_reason, w.ended_by AS sweep_ended_by
   FROM run r JOIN stream s USING (stream_id) JOIN account a USING (account_id)
   LEFT JOIN sweep w ON w.sweep_id = r.sweep_id
   LEFT JOIN lease l ON l.stream_id = r.stream_id
@@ -45,6 +46,16 @@ WHERE r.run_id IN (
               ORDER BY queued_at DESC LIMIT 1) n)
 ORDER BY r.queued_at
 """
+
+
+CANCEL = """
+UPDATE run SET cancel_requested_at = clock_timestamp(), cancel_requested_by = %(by)s,
+       status = CASE status WHEN 'queued' THEN 'cancelled' ELSE status END,
+       cause = CASE status WHEN 'queued' THEN 'cancelled' END,
+       completed_at = CASE status WHEN 'queued' THEN clock_timestamp() END
+ WHERE status IN ('queued', 'running')
+"""
+"""Of every open run: whoever uses it says which."""
 
 
 def _run_of(row: dict[str, Any]) -> RunRow:
@@ -146,16 +157,7 @@ async def load_cancel(postgres: Postgres, claim: Claim) -> str | None:
 async def request_cancel(postgres: Postgres, run_id: UUID, by: str) -> bool:
     """Ask an open run to end; a queued one ends at once. False where it is not open."""
     async with postgres.connection("cancel a run") as connection:
-        cursor = await connection.execute(
-            """
-            UPDATE run SET cancel_requested_at = clock_timestamp(), cancel_requested_by = %(by)s,
-                   status = CASE status WHEN 'queued' THEN 'cancelled' ELSE status END,
-                   cause = CASE status WHEN 'queued' THEN 'cancelled' END,
-                   completed_at = CASE status WHEN 'queued' THEN clock_timestamp() END
-             WHERE run_id = %(run)s AND status IN ('queued', 'running')
-            """,
-            {"by": by, "run": run_id},
-        )
+        cursor = await connection.execute(f"{CANCEL} AND run_id = %(run)s", {"by": by, "run": run_id})
         return cursor.rowcount == 1
 
 

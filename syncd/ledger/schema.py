@@ -13,9 +13,9 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from syncd.contract.errors import SchemaError
+from syncd.contract.errors import DatabaseAwayError, SchemaError
 from syncd.contract.words import Cause
-from syncd.runtime.postgres import Postgres, translated
+from syncd.runtime.postgres import Connection, Postgres, drop_session, translated
 
 SCHEMA_VERSION = "0004"
 OUR_TABLES = (
@@ -119,12 +119,27 @@ def _wrong_version(schema: str, found: str) -> SchemaError:
 async def check_schema(postgres: Postgres) -> None:
     """Raise SchemaError unless the schema is exactly this release's."""
     async with postgres.connection("read the schema version") as connection:
-        cursor = await connection.execute("SELECT to_regclass('schema_version') IS NOT NULL")
+        await _check_version(postgres, connection)
+
+
+async def check_ledger(postgres: Postgres) -> None:
+    """As `check_schema`, and DatabaseAwayError where the database takes no writes just now."""
+    async with postgres.connection("look at the ledger") as connection:
+        cursor = await connection.execute("SELECT current_setting('transaction_read_only')::bool")
         row = await cursor.fetchone()
-        if row is None or not row[0]:
-            raise SchemaError(f'schema "{postgres.schema}" holds no tables of syncd: run `syncd migrate`')
-        cursor = await connection.execute("SELECT version_num FROM schema_version")
-        row = await cursor.fetchone()
+        if row is not None and row[0]:
+            drop_session(connection)
+            raise DatabaseAwayError("PostgreSQL is read-only")
+        await _check_version(postgres, connection)
+
+
+async def _check_version(postgres: Postgres, connection: Connection) -> None:
+    cursor = await connection.execute("SELECT to_regclass('schema_version') IS NOT NULL")
+    row = await cursor.fetchone()
+    if row is None or not row[0]:
+        raise SchemaError(f'schema "{postgres.schema}" holds no tables of syncd: run `syncd migrate`')
+    cursor = await connection.execute("SELECT version_num FROM schema_version")
+    row = await cursor.fetchone()
     found = row[0] if row else ""
     if found != SCHEMA_VERSION:
         raise _wrong_version(postgres.schema, found)

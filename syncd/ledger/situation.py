@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from uuid import UUID
 
 from psycopg.rows import dict_row
 
 from syncd.contract.runs import Owner
 from syncd.contract.words import Status, Stream
+from syncd.ledger.queue import Wanted
 from syncd.runtime.postgres import Postgres
 
 _ALL = """
@@ -28,11 +29,7 @@ class OpenRun:
 
     run_id: UUID
     status: Status
-    initiated_by: str
-    dry_run: bool
-    wanted_pages: int | None
-    wanted_requests: int | None
-    wanted_records: int | None
+    wanted: Wanted
     cancelled_by: str | None
     pages: int
     alive: bool
@@ -62,14 +59,12 @@ async def load_states(postgres: Postgres) -> dict[Stream, StreamState]:
             owner = Owner(
                 row["owner_host"] or "", row["owner_boot"] or "", row["owner_pid"] or 0, row["owner_started"] or ""
             )
+            caps = (row["wanted_pages"], row["wanted_requests"], row["wanted_records"])
+            wanted = Wanted(row["initiated_by"], row["dry_run"], *caps)
             open_run = OpenRun(
                 row["run_id"],
                 Status(row["status"]),
-                row["initiated_by"],
-                row["dry_run"],
-                row["wanted_pages"],
-                row["wanted_requests"],
-                row["wanted_records"],
+                wanted,
                 row["cancel_requested_by"],
                 row["pages"],
                 bool(row["alive"]),
@@ -90,11 +85,5 @@ async def book_next(postgres: Postgres, stream: Stream, *, seconds: float, faile
              WHERE resource = %(resource)s AND account_id =
                    (SELECT account_id FROM account WHERE source = %(source)s AND name = %(account)s)
             """,
-            {
-                "seconds": seconds,
-                "failed": failed,
-                "source": stream.source,
-                "account": stream.account,
-                "resource": stream.resource,
-            },
+            {"seconds": seconds, "failed": failed, **asdict(stream)},
         )

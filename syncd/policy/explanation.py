@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from uuid import UUID
+
 from syncd.contract.runs import RunRow
 from syncd.contract.words import SWEEP_ENDED_BY, Cause, Status
 
@@ -43,7 +46,7 @@ def explain(run: RunRow, *, same_gap_runs: int = 0) -> list[str]:
     same_gap_runs: how many runs in a row ended incomplete with this run's very message.
     """
     if run.status is Status.QUEUED:
-        return ["It waits for a worker to take it."]
+        return ["It waits for a worker to take it.", *_held_back(run)]
     if run.status is Status.RUNNING:
         return _explain_running(run)
     cause = run.cause or Cause.INTERNAL
@@ -63,7 +66,53 @@ def explain(run: RunRow, *, same_gap_runs: int = 0) -> list[str]:
         )
     if run.quarantined:
         sentences.append(f"{run.quarantined} records could not be stored and lie in quarantine, with the reason.")
-    return [*sentences, _what_next(run, cause)]
+    return [*sentences, _what_next(run, cause), *_held_back(run)]
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What stands around a run.
+
+    newest           the newest run of its stream
+    before           the run before this one
+    next_in_seconds  until the next one, as the ledger has booked it; None where nothing is booked
+    no_daemon        why no daemon answers here; None where one does
+    """
+
+    newest: UUID
+    before: RunRow | None
+    is_paused: bool
+    next_in_seconds: float | None
+    failures: int
+    no_daemon: str | None
+
+
+def explain_stream(run: RunRow, around: Around) -> list[str]:
+    """What the run's stream has to do with it: whom it follows, what holds it back, when the next one begins."""
+    sentences = []
+    if around.before is not None and around.before.cause is Cause.LEASE_LOST:
+        sentences.append(f"It took over from run {around.before.run_id}, whose process had gone.")
+    if run.run_id != around.newest:
+        return [*sentences, f"It is not the newest: run {around.newest} came after it."]
+    if around.is_paused:  # `explain` has said who and why
+        return sentences
+    if run.status is Status.QUEUED:
+        begins = "The daemon here takes it within seconds."
+        if around.no_daemon is not None:
+            begins = f"A daemon takes it within seconds; here is none to be seen: {around.no_daemon}."
+        return [*sentences, begins]
+    if run.completed_at is None:
+        return sentences
+    if around.failures:
+        sentences.append(
+            f"Failures in a row so far: {around.failures}; each makes the pause before the next run longer."
+        )
+    if around.next_in_seconds is not None:
+        when = f"in {around.next_in_seconds:.0f} s" if around.next_in_seconds > 0 else "now"
+        sentences.append(f"By the schedule its stream is due {when}; `syncd trigger` does not wait for that.")
+    if around.no_daemon is not None:
+        sentences.append(f"But no daemon is to be seen here: {around.no_daemon}.")
+    return sentences
 
 
 def _explain_running(run: RunRow) -> list[str]:
@@ -75,9 +124,20 @@ def _explain_running(run: RunRow) -> list[str]:
     return sentences
 
 
+def _held_back(run: RunRow) -> list[str]:
+    """A pause is of the stream, and of now: it says more about the next run than this one does."""
+    if run.paused_by is None:
+        return []
+    return [f"The stream is paused by {run.paused_by} ({run.pause_reason}): nothing begins until `syncd resume`."]
+
+
 def _what_next(run: RunRow, cause: Cause) -> str:
+    if run.dry_run:
+        return "It was a dry run: no record was changed, and the stream's sweep is as it was."
     when = f" not before {run.next_attempt_at:%Y-%m-%d %H:%M:%S %Z}" if run.next_attempt_at else ""
     if cause in SWEEP_ENDED_BY:
         return f"The next run starts a new sweep{when}."
-    at = f" at page {run.checkpoint_page}" if run.checkpoint_page else " at the beginning"
+    if run.sweep_ended_by is not None:
+        return f"Its sweep was ended later ({run.sweep_ended_by})."
+    at = f" at page {run.checkpoint_page}" if run.checkpoint_page else " where the stored pages end"
     return f"The sweep stays open: the next run goes on{at}{when}."

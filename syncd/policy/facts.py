@@ -8,11 +8,15 @@ from typing import Any
 from syncd.contract.runs import RunRow
 from syncd.policy.explanation import explain
 
+_FOR_WORDS = ("paused_by", "pause_reason", "sweep_ended_by")
+"""What is told in sentences only."""
+
 
 def run_facts(row: RunRow) -> dict[str, Any]:
     """A run in the names of the HTTP API. Times and ids are left to the encoder."""
     facts = asdict(row)
-    del facts["updated"], facts["unchanged"], facts["error_message"], facts["run_id"]
+    for name in ("updated", "unchanged", "error_message", "run_id", *_FOR_WORDS):
+        del facts[name]
     return {
         "sync_id": row.run_id,
         **facts,

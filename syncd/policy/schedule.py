@@ -1,7 +1,8 @@
 """When a stream's next run begins.
 
     next = end of the last run + interval, jittered, moved off the round minute
-    after n failures in a row: at least backoff(n) after the end, whatever the interval
+    after n failures in a row: at least backoff(n) after the end, whatever the interval, and up to a tenth
+    longer: streams that failed together do not come back together
     a run whose process died goes on at once; one that kills its process again and again, without storing
     anything, counts as a failure each time and then waits like one
 
@@ -52,7 +53,8 @@ def next_delay_seconds(
     interval_seconds: float, failures_in_a_row: int, second_of_minute: float, jitter: float
 ) -> float:
     """From the end of a run to the beginning of the next one."""
-    delay = max(interval_with_jitter(interval_seconds, jitter), failure_backoff_seconds(failures_in_a_row))
+    backoff = failure_backoff_seconds(failures_in_a_row) * (1 + JITTER_SHARE * jitter)
+    delay = max(interval_with_jitter(interval_seconds, jitter), backoff)
     # Intervals under a minute are for tests: there is no staying away from round minutes with them.
     return off_the_minute(delay, second_of_minute, jitter) if delay >= 60 else delay
 

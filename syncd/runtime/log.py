@@ -23,15 +23,18 @@ import os
 import re
 import sys
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, TextIO
 from urllib.parse import quote, quote_plus
+from uuid import UUID
 
 import structlog
 from structlog.processors import CallsiteParameter, CallsiteParameterAdder, LogfmtRenderer
 from structlog.typing import EventDict, WrappedLogger
 
 from syncd.contract.text import escape
+from syncd.contract.words import Stream
 from syncd.runtime.journal import JOURNAL_SOCKET, PRIORITY_OF, Journal, fields_of, stderr_is_journal
 
 SHORTEST_SECRET = 4  # blotting out shorter ones would shred every line and hide nothing
@@ -46,8 +49,9 @@ LEVELS = {  # from low to high
 }
 Target = Literal["auto", "journal", "stderr"]
 
-_LINE = LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False)
-_FACTS = LogfmtRenderer(bool_as_flag=False)
+_OF_A_RUN = ["run", "stream", "account"]
+_LINE = LogfmtRenderer(key_order=["timestamp", "level", "event", *_OF_A_RUN], drop_missing=True, bool_as_flag=False)
+_FACTS = LogfmtRenderer(key_order=_OF_A_RUN, drop_missing=True, bool_as_flag=False)
 _SITE = CallsiteParameterAdder(
     [CallsiteParameter.PATHNAME, CallsiteParameter.LINENO, CallsiteParameter.FUNC_NAME],
     additional_ignores=[__name__],
@@ -97,6 +101,12 @@ def adjust_log(*, level: int | str | None = None, secrets: Iterable[str] = ()) -
 def redact(text: str) -> str:
     """The text without any secret that `configure_log` and `adjust_log` were told of."""
     return _OUTPUT.redact(text)
+
+
+def about(stream: Stream, run_id: UUID | None = None) -> AbstractContextManager[None]:
+    """Every line said in the block, and by the tasks that begin in it, names the stream, its account and the run."""
+    run = {} if run_id is None else {"run": str(run_id)}
+    return structlog.contextvars.bound_contextvars(stream=str(stream), account=stream.account, **run)
 
 
 def lost_entries() -> int:

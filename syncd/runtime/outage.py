@@ -7,13 +7,17 @@ and nothing has failed for `QUIET_SECONDS`.
 
 from __future__ import annotations
 
+import contextvars
 import logging
+import re
 import time
 from collections.abc import Callable
 
 import structlog
 
 log = structlog.get_logger()
+
+_ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 QUIET_SECONDS = 5.0
 """As long as the pool makes a caller wait, who then fails late."""
@@ -30,7 +34,7 @@ class Outage:
     def failed(self, error: Exception) -> None:
         """The database did not answer."""
         if self._failed_at is None:
-            log.warning("database.went_away", error=str(error))
+            _say("database.went_away", error=str(error))
         self._failed_at = self._clock()
 
     def succeeded(self) -> None:
@@ -41,14 +45,19 @@ class Outage:
     def ended(self) -> None:
         """The database answered, and there are no others."""
         if self._failed_at is not None:
-            log.warning("database.came_back")
+            _say("database.came_back")
         self._failed_at = self._pool_said = None
 
     def is_new(self, record: logging.LogRecord) -> bool:
         """Whether the pool has not said this before in this outage: it tells the reason, at every attempt."""
-        text = record.getMessage()
+        text = _ADDRESS.sub("", record.getMessage())
         is_new, self._pool_said = text != self._pool_said, text
         return is_new
+
+
+def _say(event: str, **facts: str) -> None:
+    """Outside of everybody's context: whoever notices first may be one run of several, and this is about all."""
+    contextvars.Context().run(log.warning, event, **facts)
 
 
 outage = Outage()

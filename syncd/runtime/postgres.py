@@ -40,8 +40,10 @@ WRITER_LIMITS = {
 # process would hold the lease row or its run's row for as long as nobody wakes it.
 POOL_LIMITS = {"idle_in_transaction_session_timeout": "5s"}
 
+READ_ONLY = "25006"  # a standby, or an administrator's hand
+
 _AWAY_STATES = {
-    "25006",  # read-only: a standby, or an administrator's hand
+    READ_ONLY,
     "25P03",  # idle in transaction for too long: we were frozen
     "25P04",  # transaction_timeout
     "40001",
@@ -60,8 +62,8 @@ _MISSING_STATES = {"3F000", "42P01", "42703", "42883"}
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Raise our errors instead of psycopg's; `doing` says what was tried.
+def translated(doing: str, connection: Connection | None = None) -> Iterator[None]:
+    """Raise our errors instead of psycopg's; `doing` says what was tried, `connection` over which one of our own.
 
     A cancel can get lost below us: psycopg tells of a connection that broke at that moment, its pool tries the
     next one, `asyncio.wait_for` (before Python 3.12) prefers a result that has just come. Whoever then goes on
@@ -72,9 +74,16 @@ def translated(doing: str) -> Iterator[None]:
     except psycopg.Error as error:
         if _is_being_cancelled():
             raise asyncio.CancelledError from error
+        if connection is not None and error.sqlstate == READ_ONLY:
+            drop_session(connection)
         _raise_ours(doing, error)
     if _is_being_cancelled():
         raise asyncio.CancelledError
+
+
+def drop_session(connection: Connection) -> None:
+    """Its holder, or the pool, makes a new one: a session stays read-only although the database no longer is."""
+    connection.pgconn.finish()
 
 
 def _is_being_cancelled() -> bool:
@@ -103,17 +112,20 @@ class Postgres:
     """One database as one process uses it: a pool for short statements, connections of their own
     for the lease and for the page writer.
 
-    conninfo is a libpq connection string and may hold a password: it is never printed.
+    conninfo is a libpq connection string and may hold a password: it is never printed. pool_wait_seconds: after
+    so long without a connection from the pool a statement is not begun.
     """
 
-    def __init__(self, conninfo_: str, schema: str, *, pool_max: int = 10) -> None:
+    def __init__(
+        self, conninfo_: str, schema: str, *, pool_max: int = 10, pool_wait_seconds: float = CONNECT_TIMEOUT_SECONDS
+    ) -> None:
         self.schema = schema
         self._conninfo = conninfo_
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self._with_options(POOL_LIMITS),
             min_size=0,
             max_size=pool_max,
-            timeout=CONNECT_TIMEOUT_SECONDS,
+            timeout=pool_wait_seconds,
             kwargs={"autocommit": True},
             check=AsyncConnectionPool.check_connection,
             open=False,
@@ -148,7 +160,8 @@ class Postgres:
         """A pooled connection in autocommit mode, for short statements."""
         with translated(doing):
             async with self._pool.connection() as connection:
-                yield connection
+                with translated(doing, connection):  # in here: the pool must not get such a session back
+                    yield connection
 
     async def connect(self, doing: str, *, writer: bool = False) -> Connection:
         """A connection of the caller's own, in autocommit mode; `writer` sets the server-side limits."""

@@ -6,11 +6,14 @@ import asyncio
 import json
 import shlex
 import signal
+from collections import deque
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 import click
 
+from syncd.sandbox.calls import Call
 from syncd.sandbox.drift import AfterPage
 from syncd.sandbox.fault import KINDS, Fault
 from syncd.sandbox.marketplace import CountMode, Over100
@@ -18,6 +21,7 @@ from syncd.sandbox.offer import BIG_DESCRIPTION_ID
 from syncd.sandbox.parameters import Wrap
 from syncd.sandbox.sandbox import Sandbox
 
+_TELL_SECONDS = 0.1
 _EPILOG = (
     "\b\nFaults: KIND[:page=N|N-M|any|count|lookup|all][:times=N|forever][:after=N]\n"
     "        [:seconds=S][:retry_after=TEXT][:location=URL][:mib=N]\n"
@@ -80,6 +84,7 @@ _OPTIONS = (
         "--mutate-every", type=click.FloatRange(min=0.01), metavar="S",
         text="Every S seconds 1 % of the offers change, one vanishes, one appears, one moves to the front.",
     ),
+    _option("-v", "--verbose", count=True, text="A line on standard error for each call that was answered."),
     _option("--fault", "faults", multiple=True, callback=_faults, text="Something goes wrong; see below. Repeatable."),
 )  # fmt: skip
 
@@ -94,7 +99,7 @@ def _with_options(command: Callable[..., None]) -> Callable[..., None]:
 @_with_options
 def sandbox(
     *, as_json: bool, no_rate_limit: bool, per_second: int, per_minute: int, latency: float | None,
-    faults: tuple[Fault, ...], **options: Any,
+    faults: tuple[Fault, ...], verbose: int, **options: Any,
 ) -> None:  # fmt: skip
     """A simulated eMAG marketplace on 127.0.0.1, to try syncd without an account.
 
@@ -112,13 +117,14 @@ def sandbox(
                     **options,
                 ),
                 as_json,
+                verbose=verbose > 0,
             )
         )
     except OSError as error:
         raise click.ClickException(f"cannot listen on 127.0.0.1:{options['port']}: {error}") from error
 
 
-async def _serve(served: Sandbox, as_json: bool) -> None:
+async def _serve(served: Sandbox, as_json: bool, *, verbose: bool) -> None:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     # before the first line is printed: whoever reads it may send a signal at once
@@ -126,7 +132,32 @@ async def _serve(served: Sandbox, as_json: bool) -> None:
         loop.add_signal_handler(signal_number, ended.set)
     async with served:
         click.echo(_announcement(served, as_json))
+        telling = asyncio.create_task(_tell_calls(served.log)) if verbose else None
         await ended.wait()
+        if telling is not None:
+            telling.cancel()
+
+
+async def _tell_calls(log: deque[Call]) -> None:
+    """Each call once it is answered; read from the log, so that telling never delays an answer."""
+    told_until = float("-inf")
+    unanswered: list[Call] = []
+    while True:
+        arrived = _since(log, told_until)
+        told_until = arrived[-1].at_seconds if arrived else told_until
+        unanswered += arrived
+        for call in unanswered:
+            if call.status is not None:
+                page = f" page {call.page}: {call.rows} rows" if call.page else ""
+                fault = f" ({call.fault})" if call.fault else ""
+                click.echo(f"{call.at:%H:%M:%S} {call.method} {call.route}{page} HTTP {call.status}{fault}", err=True)
+        unanswered = [call for call in unanswered if call.status is None]
+        await asyncio.sleep(_TELL_SECONDS)
+
+
+def _since(log: deque[Call], at_seconds: float) -> list[Call]:
+    """The calls that arrived later than this, the oldest first."""
+    return list(takewhile(lambda call: call.at_seconds > at_seconds, reversed(log)))[::-1]
 
 
 def _announcement(served: Sandbox, as_json: bool) -> str:

@@ -191,7 +191,7 @@ class PageStore:
         parameters = self._book_parameters(sweep, batch, plan, deltas, listed=listed)
         doing = f"store {batch.name}"
         if not plan.writes_records:
-            with translated(doing):
+            with translated(doing, connection):
                 return await self._book(await connection.execute(_BOOK, parameters), doing)
         async with fence.fenced(connection, self._claim, doing):
             cursor = await connection.execute(_BOOK, parameters)

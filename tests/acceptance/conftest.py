@@ -15,11 +15,14 @@ from typing import Any
 
 import pytest
 
+from syncd.ledger.schema import migrate
 from syncd.runtime.embedded import EmbeddedPostgres
 from syncd.sandbox import Sandbox
-from tests.acceptance.scene import Scene, Start
+from tests.acceptance.scene import Scene, SceneWithServer, Start
 from tests.postgres import temporary_database
 from tests.program import Program
+
+SLOW = ["slow:page=all:seconds=0.3"]
 
 
 @pytest.fixture
@@ -46,3 +49,14 @@ async def start(cluster: EmbeddedPostgres, migrated_template: str, tmp_path: Pat
             return scene
 
         yield started
+
+
+@pytest.fixture
+async def scene(own_postgres: EmbeddedPostgres, tmp_path: Path) -> AsyncIterator[SceneWithServer]:
+    """A server of its own, and a sandbox with 12 pages that takes 0.3 s over each."""
+    migrate(own_postgres.conninfo())
+    async with Sandbox(offers=1150, per_second=None, per_minute=None, faults=SLOW) as sandbox:
+        program = Program(own_postgres.conninfo(), sandbox.base_url, config=tmp_path / "syncd.toml")
+        scene = SceneWithServer(sandbox, program, own_postgres)
+        scene.configure({})
+        yield scene

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 import socket
@@ -76,6 +77,24 @@ class Daemon:
             await asyncio.to_thread(self.process.wait)
             raise AssertionError(f"not ended within {seconds:.0f} s:\n{self.log}") from None
 
+    @property
+    def cpu_seconds(self) -> float:
+        """What it has used so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @asynccontextmanager
+    async def idling(self, most_share: float = 0.25) -> AsyncIterator[None]:
+        """It has nothing to do in this block, and does it: no busy loop, the port answers, the log is quiet."""
+        loop = asyncio.get_running_loop()
+        began, used, lines = loop.time(), self.cpu_seconds, len(self.log.splitlines())
+        yield
+        assert self.process.poll() is None, self.log
+        assert (await self.call("GET", "/livez"))[0] == 200
+        seconds, used = loop.time() - began, self.cpu_seconds - used
+        assert used <= 0.2 + most_share * seconds, f"{used:.2f} s of CPU time in {seconds:.1f} s"
+        assert len(self.log.splitlines()) - lines <= 2, self.log
+
     async def kill(self) -> None:
         self.process.kill()
         await asyncio.to_thread(self.process.wait)
@@ -100,16 +119,16 @@ class Daemon:
 
 
 @asynccontextmanager
-async def serving(scene: Scene, **settings: str) -> AsyncIterator[Daemon]:
+async def serving(scene: Scene, *, journal: Path | None = None, **settings: str) -> AsyncIterator[Daemon]:
     """The daemon, READY; killed at the end where it still lives."""
-    async with starting(scene, **settings) as daemon:
+    async with starting(scene, journal=journal, **settings) as daemon:
         await daemon.ready()
         yield daemon
 
 
 @asynccontextmanager
-async def starting(scene: Scene, **settings: str) -> AsyncIterator[Daemon]:
-    """The daemon, just started; killed at the end where it still lives."""
+async def starting(scene: Scene, *, journal: Path | None = None, **settings: str) -> AsyncIterator[Daemon]:
+    """The daemon, just started; killed at the end where it still lives. journal: where journald's socket is for it."""
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(f"{folder}/notify")
         receiver.setblocking(False)
@@ -122,8 +141,13 @@ async def starting(scene: Scene, **settings: str) -> AsyncIterator[Daemon]:
         } | settings  # fmt: skip
         stderr = Path(folder, "stderr")
         with stderr.open("wb") as log:  # noqa: ASYNC230  # a moment
+            command = ["-m", "syncd"]
+            if journal is not None:
+                stream = os.fstat(log.fileno())
+                environment["JOURNAL_STREAM"] = f"{stream.st_dev}:{stream.st_ino}"
+                command = ["-m", "tests.acceptance.journal_serve", str(journal)]
             process = subprocess.Popen(
-                [sys.executable, "-m", "syncd", "serve", "--config", str(scene.program.config)],
+                [sys.executable, *command, "serve", "--config", str(scene.program.config)],
                 env=environment,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -148,6 +172,12 @@ async def runs_ended(scene: Scene, count: int, seconds: float = 20.0) -> list[tu
 
     rows: list[tuple[Any, ...]] = await until(enough, f"{count} runs have ended", seconds)
     return rows
+
+
+async def run_began(scene: Scene, number: int, seconds: float = 5.0) -> None:
+    """The run of this number lives, and those before it have ended."""
+    query = "SELECT count(*), count(completed_at) FROM run"
+    await until(lambda: scene.query(query) == [(number, number - 1)], f"run {number} has begun", seconds)
 
 
 async def pages_stored(scene: Scene, at_least: int, seconds: float = 20.0) -> None:

@@ -19,13 +19,13 @@ HELD = 42
 """Advisory lock that statements wait for while a test holds it."""
 
 
-async def until(condition: Any, what: str, seconds: float = 30.0) -> Any:
+async def until(condition: Any, what: str, seconds: float = 30.0, *, pause_seconds: float = 0.01) -> Any:
     """Poll until it holds, with the sandbox at work meanwhile; its value."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while not (value := condition()):
         assert loop.time() < deadline, f"{what}: not within {seconds:.0f} s"
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(pause_seconds)
     return value
 
 

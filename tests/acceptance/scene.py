@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from syncd.runtime.embedded import EmbeddedPostgres
 from syncd.sandbox import Sandbox
 from syncd.sandbox.calls import Call
 from tests.program import Program
@@ -65,6 +66,13 @@ class Scene:
     def list_calls(self) -> list[Call]:
         """The calls for pages: no counts, no look-ups."""
         return [call for call in self.sandbox.log if call.page and "id" not in call.parameters]
+
+
+@dataclass
+class SceneWithServer(Scene):
+    """A scene whose PostgreSQL the test may stop, freeze and crash."""
+
+    server: EmbeddedPostgres
 
 
 def outcome(facts: dict[str, Any]) -> tuple[int, str | None, str | None]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import signal
 from pathlib import Path
+from uuid import UUID
 
 from tests.acceptance.daemon import Daemon, pages_stored, runs_ended, serving
-from tests.acceptance.processes import RUNNING, until
+from tests.acceptance.processes import RUNNING, held_open, until, waiting
 from tests.acceptance.scene import Scene, Start
 
 SLOW = ["slow:page=all:seconds=0.2"]
 IDLE = {"EMAG_SYNC_STARTUP_DELAY_SECONDS": "3600"}
+DONE = "SELECT run_id FROM run WHERE status = 'complete'"
 DISABLED = {"DISABLE_AUTO_SYNC": "true", "EMAG_SYNC_INTERVAL_SECONDS": "1"}
 TICKS_SECONDS = 3
 """The scheduler has looked at least once more."""
@@ -194,3 +196,63 @@ async def test_a_marketplace_that_refuses_is_left_in_peace_across_restarts(start
         assert "queued" in await command(scene, "trigger")  # somebody wants to know
         await runs_ended(scene, 2)
         await until(lambda: scene.query("SELECT 1 FROM stream WHERE failures = 2"), "the second failure is kept")
+
+
+def accounts(scene: Scene, *names: str) -> None:
+    """These accounts, and no others, each with the sandbox's login."""
+    assert scene.program.config is not None
+    section = f'base_url = "{scene.sandbox.base_url}"\nusername = "sandbox"\ncalls_per_second = 1000\n'
+    scene.program.config.write_text("".join(f"[accounts.emag.{name}]\n{section}" for name in names))
+    for name in names:
+        scene.program.config.with_name(f"emag-{name}-password").write_text("sandbox")
+
+
+NO_LOGIN = {"EMAG_API_USERNAME": "", "EMAG_API_PASSWORD": ""}
+
+
+async def test_while_it_drains_requests_are_queued_for_the_next_process_and_a_reload_is_not_begun(start: Start) -> None:
+    """202 `queued`, never lost; readyz and health say that it goes; systemd hears no READY after STOPPING."""
+    scene = await start(offers=450, settings=NO_LOGIN)
+    accounts(scene, "one", "two")
+    assert scene.program.config is not None
+    environment = {"CREDENTIALS_DIRECTORY": str(scene.program.config.parent), **IDLE}
+    async with serving(scene, **environment) as daemon, held_open(scene, "record", "INSERT"):
+        assert (await daemon.call("POST", "/sync", {"account": "one"}))[0] == 202
+        await until(lambda: waiting(scene), "a page is held open in the server")
+        daemon.process.terminate()
+        await until(lambda: "STOPPING=1" in daemon.heard, "it drains")
+        daemon.process.send_signal(signal.SIGHUP)
+        status, answer = await daemon.call("POST", "/sync", {"account": "two"})
+        assert (status, answer["status"]) == (202, "queued"), answer
+        assert (await daemon.call("GET", "/readyz"))[0] == 503
+        assert [text for text in daemon.heard if text.startswith(("READY", "RELOADING"))] == ["READY=1"]
+    async with serving(scene, **environment) as daemon:
+        await until(lambda: len(scene.query(DONE)) == 2, "both streams are complete", 30)
+    assert (UUID(answer["sync_id"]),) in scene.query(DONE)
+
+
+async def test_a_run_of_an_account_that_was_taken_out_ends_with_the_daemon(start: Start) -> None:
+    """It goes on at a reload, and is drained and released like the others."""
+    scene = await start(offers=1150, faults=["hang:page=4:times=forever"], settings=NO_LOGIN)
+    accounts(scene, "one", "two")
+    assert scene.program.config is not None
+    async with serving(scene, CREDENTIALS_DIRECTORY=str(scene.program.config.parent), **IDLE) as daemon:
+        assert (await daemon.call("POST", "/sync", {"account": "one"}))[0] == 202
+        await pages_stored(scene, 3)
+        accounts(scene, "two")
+        await reload(daemon)
+        assert scene.query(RUNNING)
+        daemon.process.terminate()
+        assert await daemon.ended() == 0
+    assert scene.query("SELECT status, cause, pages FROM run") == [("partial", "shutdown", 3)]
+
+
+async def test_resume_lets_go_of_a_backoff(start: Start) -> None:
+    """The next run comes by the interval, not after the pause that failures had earned."""
+    scene = await start(faults=["403:page=all:times=forever"])
+    async with serving(scene, EMAG_SYNC_INTERVAL_SECONDS="2") as daemon:
+        await until(lambda: scene.query("SELECT 1 FROM stream WHERE failures = 1"), "the failure is kept")
+        assert (await daemon.call("POST", "/pause", {"reason": "a new password"}))[0] == 200
+        scene.sandbox.faults.clear()
+        assert (await daemon.call("POST", "/resume", {}))[0] == 200
+        assert (await runs_ended(scene, 2, 15))[1][1:] == ("complete", "end_of_data")

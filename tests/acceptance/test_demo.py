@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -34,6 +36,11 @@ ELSEWHERE = {
     "DISABLE_AUTO_SYNC": "perhaps",
     "PGSERVICE": "elsewhere",
     "PGSSLMODE": "verify-full",
+    "EMAG_SYNC_CONTROL_PORT": "1",
+    "EMAG_SYNC_CONTROL_TOKEN": "elsewhere",
+    "NOTIFY_SOCKET": "/nowhere/notify",
+    "WATCHDOG_USEC": "1",
+    "RUNTIME_DIRECTORY": "/nowhere",
     "CREDENTIALS_DIRECTORY": "/nowhere",
 }
 
@@ -69,7 +76,7 @@ class Demo:
         wait_until(lambda: MOMENTS[moment](self), what=moment, seconds=DEADLINE_SECONDS)
 
     def said(self, pattern: str = "") -> list[str]:
-        return re.findall(pattern or ".*", self.output.read_text("utf-8", "replace"))
+        return re.findall(pattern or ".*", self.output.read_text("utf-8", "replace"), re.MULTILINE)
 
     def processes(self) -> list[str]:
         """Every living process that belongs to this folder: by its command line, environment or place."""
@@ -109,7 +116,22 @@ def _assert_tells_all(demo: Demo) -> None:
     assert int(second[1]) + int(second[2]) == 295
     assert re.search(r"\d+ +updated +sale_price +\S+ +\S+\n", told)
     assert told.count("(no rows)") == 0
+    _assert_the_daemon_synced(demo, told)
     assert "elsewhere" not in told
+
+
+def _assert_the_daemon_synced(demo: Demo, told: str) -> None:
+    """Asked over its control API, with a token that nobody sees; its status; its end."""
+    assert re.search(r"[$] curl -s -X POST -H @\S+/control.header .*-d '{}' http://127.0.0.1:\d+/sync\n{", told)
+    assert re.search(r'{"status": "complete", "cause": "end_of_data".* "fetched": 302, .* "skipped": 302}', told)
+    assert re.search(r"emag/main/offers +complete +4/4 +100 .* in \d+m", told)
+    assert "is ready)" in told
+    assert "It has ended with exit code 0." in told
+    token = (demo.folder / "credentials" / "control-token").read_text()
+    assert len(token) >= 32
+    assert token not in told + (demo.folder / "daemon.log").read_text()
+    for secret in ("credentials/control-token", "control.header", "demo.env"):
+        assert (demo.folder / secret).stat().st_mode & 0o777 == 0o600, secret
 
 
 @pytest.mark.parametrize("postgres", ["local", "wheel"])
@@ -148,6 +170,8 @@ MOMENTS = {
     "in_the_first_sync": _told("First sync[^$]*[$] .* run [^/]*/.*\n.*page"),
     "between_the_syncs": _told("The marketplace changes"),
     "in_the_second_sync": _told("Second sync[^$]*[$] .* run [^/]*/.*\n.*page"),
+    "while_the_daemon_starts": _exists("daemon.log"),
+    "while_the_daemon_syncs": _told(r"read: \d+ of 302 records"),
     "while_it_keeps_running": _told("until you press Ctrl-C"),
 }
 
@@ -156,6 +180,8 @@ MOMENTS = {
 def test_ctrl_c_leaves_nothing_running(demo: Demo, moment: str) -> None:
     process = demo.start("--keep-running")
     demo.wait_for(moment)
+    if moment == "while_it_keeps_running":
+        _call_the_daemon_as_shown(demo)
     process.send_signal(signal.SIGINT)
     assert process.wait(DEADLINE_SECONDS) == (0 if moment == "while_it_keeps_running" else 130), demo.said()
     assert demo.processes() == []
@@ -163,6 +189,14 @@ def test_ctrl_c_leaves_nothing_running(demo: Demo, moment: str) -> None:
     if moment == "in_the_first_sync":
         assert demo.run() == 0, demo.said()
         assert demo.said(r"302 read: \d new"), "the next demo goes on with what is there"
+
+
+def _call_the_daemon_as_shown(demo: Demo) -> None:
+    """As typed into another terminal, where there is a curl."""
+    (command,) = demo.said(r"^  (curl .*-X POST.*)$")
+    if shutil.which("curl"):
+        answer = json.loads(subprocess.run(shlex.split(command), capture_output=True, check=True).stdout)
+        assert answer["status"] == "started"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=lambda number: number.name)

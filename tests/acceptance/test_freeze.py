@@ -79,7 +79,7 @@ async def test_a_process_frozen_longer_than_its_lease_writes_nothing_when_it_wak
     scene = await start(offers=1150)
     if moment == "inside the one statement":  # a page that changes nothing is one statement
         assert outcome(await scene.sync())[0] == 0
-    scene.sandbox.faults.add("slow:page=all:seconds=0.15")
+    scene.sandbox.faults.add("slow:page=all:seconds=0.3")
     await frozen_and_overtaken(scene, moment)
 
 

@@ -143,12 +143,14 @@ async def test_of_two_runs_at_once_one_works_and_the_other_names_it(start: Start
     scene = await start(offers=450, faults=["slow:page=1:seconds=3"])
     async with running(scene) as process:
         ((run_id,),) = await until(lambda: scene.query(RUNNING), "the first run has claimed")
+        process.send_signal(signal.SIGSTOP)  # it works for as long as the others take to ask
         refused = await scene.sync()
         assert (refused["exit_code"], refused["status"]) == (75, "busy")
         assert refused["sync_id"] == str(run_id)
         said = await asyncio.to_thread(scene.program.call, "run", "--config", str(scene.program.config))
         assert said.returncode == 75
         assert str(run_id) in said.stdout + said.stderr
+        process.send_signal(signal.SIGCONT)
         exit_code, facts = await ended(process)
     assert (exit_code, facts["sync_id"]) == (0, str(run_id))
     assert_each_page_took_effect_once(scene)

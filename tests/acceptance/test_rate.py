@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,26 +138,37 @@ def test_pages_of_eight_seconds_are_read_with_five_calls_in_flight(database: str
 
 
 async def test_ten_failures_in_a_row_open_the_breaker_and_a_new_process_finds_it_open(start: Start) -> None:
-    """It stays shut without a call, lets one probe through, opens again where that fails, closes where it does not."""
+    """It stays shut without a call, lets one probe through, opens again where that fails, closes where it does not.
+
+    Of all these processes one says that it opened, and one that it closed.
+    """
+    said = []
+
+    async def sync() -> dict[str, Any]:
+        facts = await scene.sync()
+        said.extend(re.findall(r"event=(breaker\.\w+)", facts["stderr"]))
+        return facts
+
     scene = await start(faults=["500:page=all:times=forever"])
     scene.program.settings |= {"EMAG_SYNC_MAX_ATTEMPTS": "2", "EMAG_SYNC_TIMEOUT_HOURS": "0.005"}
     for failures in (2, 4, 6, 8, 10):
-        assert (await scene.sync())["cause"] == "upstream"
+        assert (await sync())["cause"] == "upstream"
         assert scene.query("SELECT breaker_failures FROM account") == [(failures,)]
         assert len(scene.sandbox.log) == failures
-    refused = await scene.sync()
+    refused = await sync()
     assert outcome(refused) == (1, "failed", "upstream")
     assert "circuit breaker is open" in refused["error_message"]
     assert len(scene.sandbox.log) == 10, "called although the breaker is open"
     cool_down = "UPDATE account SET breaker_open_until = clock_timestamp() RETURNING 1"
     scene.query(cool_down)
-    assert outcome(await scene.sync()) == (1, "failed", "upstream")
+    assert outcome(await sync()) == (1, "failed", "upstream")
     assert len(scene.sandbox.log) == 11, "one probe"
     assert scene.query("SELECT breaker_open_until > clock_timestamp() FROM account") == [(True,)]
     scene.query(cool_down)
     scene.sandbox.faults.clear()
-    assert outcome(await scene.sync()) == (0, "complete", "end_of_data")
+    assert outcome(await sync()) == (0, "complete", "end_of_data")
     assert scene.query("SELECT breaker_failures, breaker_open_until FROM account") == [(0, None)]
+    assert said == ["breaker.opened", "breaker.closed"]
 
 
 async def test_a_half_open_breaker_lets_one_of_many_callers_through(start: Start) -> None:

@@ -13,9 +13,11 @@ import psycopg
 import pytest
 
 from syncd.contract.errors import FatalError
-from syncd.contract.runs import Busy, Claim, Outcome, Owner, Paused
+from syncd.contract.runs import Busy, Claim, ClaimRequest, Outcome, Owner, Paused
 from syncd.contract.words import Cause, Stream
-from syncd.ledger import claims
+from syncd.ledger import claims, pauses
+from syncd.ledger.runs import load_run
+from syncd.policy.explanation import explain
 from syncd.runtime.process import current_owner, proven_dead
 from tests.postgres import kill_and_wait, state_of
 from tests.program import wait_until
@@ -186,16 +188,9 @@ async def test_a_paused_stream_is_refused_unless_forced(stand: Stand) -> None:
 
 async def test_a_stream_that_nobody_registered_cannot_be_claimed(stand: Stand) -> None:
     """A fault of ours, named."""
+    request = ClaimRequest(Stream("emag", "other", "offers"), current_owner(), CAPS, 60, "test")
     with pytest.raises(FatalError, match="emag/other/offers is not registered"):
-        await claims.claim(
-            stand.postgres,
-            Stream("emag", "other", "offers"),
-            owner=current_owner(),
-            caps=CAPS,
-            lease_seconds=60,
-            initiated_by="test",
-            proven_dead=proven_dead,
-        )
+        await claims.claim(stand.postgres, request, proven_dead=proven_dead)
 
 
 async def test_a_released_stream_is_free_at_once(stand: Stand) -> None:
@@ -225,17 +220,18 @@ async def test_a_sweep_stays_open_after_the_causes_that_leave_it_unfinished(stan
 # Claims, and freezes with the lease row locked: `proven_dead` is asked inside the transaction.
 FROZEN_CLAIM = """
 import asyncio, os, signal, sys
-from syncd.contract.runs import Caps
+from syncd.contract.runs import Caps, ClaimRequest
 from syncd.contract.words import Stream
-from syncd.ledger import claims
+from syncd.ledger import claims, pauses
+from syncd.ledger.runs import load_run
+from syncd.policy.explanation import explain
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.process import current_owner
 
 async def main():
     async with Postgres(sys.argv[1], "sync") as postgres:
-        await claims.claim(postgres, Stream("emag", "main", "offers"), owner=current_owner(), caps=Caps(1, 4, 60),
-                           lease_seconds=60, initiated_by="frozen",
-                           proven_dead=lambda owner: os.kill(os.getpid(), signal.SIGSTOP))
+        request = ClaimRequest(Stream("emag", "main", "offers"), current_owner(), Caps(1, 4, 60), 60, "frozen")
+        await claims.claim(postgres, request, proven_dead=lambda owner: os.kill(os.getpid(), signal.SIGSTOP))
 asyncio.run(main())
 """
 
@@ -251,3 +247,31 @@ async def test_a_claimer_that_freezes_inside_its_claim_does_not_hold_the_stream_
             assert refused.run_id == first.run_id
         finally:
             frozen.kill()
+
+
+async def test_of_a_dead_run_nothing_is_told_that_has_not_happened(stand: Stand) -> None:
+    """Closed while paused, it promises no successor; taken over and completed by one, it says so."""
+    claim = await stand.claim(owner=ELSEWHERE)
+    async with stand.writer(claim) as writer:
+        await writer.store(page_of(1, [1]))
+    stand.lapse()
+    await pauses.pause(stand.postgres, claim.stream, by="cli:anna@host", reason="inventory")
+    assert await claims.close_dead(stand.postgres, claim.stream, proven_dead=proven_dead) == claim.run_id
+
+    async def explained() -> tuple[str | None, list[str]]:
+        row = await load_run(stand.postgres, claim.run_id)
+        assert row is not None
+        return row.error_message, explain(row)[2:]
+
+    assert await explained() == (
+        "process 4711 on elsewhere did not renew its lease",
+        [
+            "The sweep stays open: the next run goes on at page 1.",
+            "The stream is paused by cli:anna@host (inventory): nothing begins until `syncd resume`.",
+        ],
+    )
+    await pauses.resume(stand.postgres, claim.stream)
+    heir = await stand.claim()
+    await stand.open_sweep(heir)
+    await claims.release(stand.postgres, heir, Outcome(Cause.END_OF_DATA))
+    assert (await explained())[1] == ["Its sweep was ended later (end_of_data)."]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
 
+from syncd.ledger.identity import load_ledger_id
 from syncd.ledger.queue import Answered, begin_idempotent
 from tests.control import FBE, MAIN, Port, open_port
 from tests.streams import execute, scalar, select
@@ -127,6 +130,20 @@ async def test_a_key_that_its_process_took_with_it_is_free_after_a_minute(port: 
     assert await begin_idempotent(postgres, "key", b"body") == Answered(same_body=True, answer=None)
 
 
+async def test_keys_that_are_over_are_thrown_away(port: Port, database: str) -> None:
+    """So that the table does not grow with the years; one that is over is new, even where there are many others."""
+    old = "clock_timestamp() - interval '25 hours'"
+    execute(
+        database,
+        "INSERT INTO idempotency (key, body_hash, answer, requested_at)"
+        f" SELECT 'z' || n, 'other', '1', {old} - make_interval(secs => n) FROM generate_series(1, 1500) n",
+    )
+    for key, account in (("z1", "main"), ("a", "fbe")):  # z1 is the youngest of them
+        status, *_ = await port.post("/sync", {"account": account}, headers={"Idempotency-Key": key})
+        assert status == 202
+    assert scalar(database, "SELECT array_agg(key ORDER BY key DESC) FROM idempotency") == ["z1", "a"]
+
+
 async def test_a_refused_request_leaves_its_key_free(port: Port, database: str) -> None:
     await port.post("/sync", {"stream": str(MAIN)})
     headers = {"Idempotency-Key": "again"}
@@ -243,7 +260,8 @@ async def test_health_shows_its_checks_only_with_the_token(port: Port, database:
 
 async def test_probes_follow_the_daemon(port: Port) -> None:
     assert (await port.read("/livez"))[:1] == (200,)
-    assert (await port.read("/readyz"))[2] == {"status": "ready"}
+    ready = (await port.read("/readyz"))[2]
+    assert ready == {"status": "ready", "ledger": await load_ledger_id(port.service.postgres)}
     port.service.is_ready = False
     status, headers, _ = await port.read("/readyz")
     assert (status, headers["Content-Type"]) == (503, "application/problem+json")
@@ -260,3 +278,20 @@ async def test_metrics_are_the_process_s_own(port: Port) -> None:
         assert f"\n{name} " in text
     assert "emag_sync" not in text
     assert "_created" not in text
+
+
+async def test_an_event_loop_that_stands_still_shows_in_the_metrics(port: Port) -> None:
+    """Wherever in between two samples it stood."""
+
+    async def slow_samples() -> int:
+        _, _, text = await port.read("/metrics")
+        counts = dict(re.findall(r'^syncd_event_loop_lag_seconds_bucket\{le="([^"]+)"\} (\S+)$', text, re.MULTILINE))
+        return int(float(counts["+Inf"]) - float(counts["0.1"]))
+
+    before = await slow_samples()
+    for blocks in range(1, 4):
+        await asyncio.sleep(blocks * 0.03)
+        time.sleep(0.25)  # noqa: ASYNC251  # this is what is tried
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        assert await slow_samples() >= before + blocks

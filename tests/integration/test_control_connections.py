@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +70,34 @@ async def test_dripping_heads_do_not_keep_their_place(port: Port) -> None:
     for task in drips:
         task.cancel()
     await asyncio.gather(*drips, return_exceptions=True)
+    await close_all(writers)
+
+
+def unsent_bytes(port: int) -> list[int]:
+    """Of each connection that this port has open, as the kernel knows them."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [int(row[4].partition(":")[0], 16) for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "01"]
+
+
+async def test_peers_that_do_not_read_are_ended_and_not_only_forgotten(port: Port) -> None:
+    """What they were answered is still unsent; it must not keep their connections."""
+    questions = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500
+    number, writers = port.control.port, []
+    for _ in range(MOST):
+        _, writer = await port.raw(b"")
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(questions)
+        writers.append(writer)
+    before: list[int] = []
+    while min(before, default=0) == 0 or before != unsent_bytes(number):  # until none can be sent more
+        before = unsent_bytes(number)
+        await asyncio.sleep(0.2)
+    writers += [(await port.raw(b""))[1] for _ in range(MOST)]
+    with suppress(TimeoutError):
+        await eventually(lambda: len(unsent_bytes(number)) <= MOST, 3)
+    assert len(unsent_bytes(number)) <= MOST
+    async with asyncio.timeout(1.0):
+        assert (await port.read("/health"))[0] == 200
     await close_all(writers)
 
 

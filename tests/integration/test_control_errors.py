@@ -82,6 +82,14 @@ async def test_a_foreign_host_name_is_refused(port: Port) -> None:
         assert "EMAG_SYNC_ALLOWED_HOSTS" in problem["detail"]
 
 
+async def test_a_foreign_host_name_in_the_target_is_refused(port: Port) -> None:
+    """It would outrank the header; one of ours is served."""
+    for target, status in (("http://evil.example", 421), ("http://LOCALHOST:8000", 200)):
+        reader, writer = await port.raw(f"GET {target}/livez HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert (await asyncio.wait_for(reader.readline(), 5)).split()[1] == str(status).encode()
+        writer.close()
+
+
 async def test_our_own_names_are_served(port: Port) -> None:
     for host in ["localhost", "LOCALHOST:8000", "127.0.0.1", "[::1]:8000", "[::1]"]:
         assert (await port.read("/livez", headers={"Host": host}))[0] == 200, host
@@ -198,15 +206,25 @@ FRAMES = {
     "a bad chunk": b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n",
     "a chunk without an end": b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}XX\r\n0\r\n\r\n",
     "two lengths": b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n{}",
+    "another coding before the chunks": b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "another coding": b"Transfer-Encoding: xchunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "a coding with a blank before its colon": b"Transfer-Encoding : chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "a negative length": b"Content-Length: -1\r\n\r\n{}",
+    "a length with a sign": b"Content-Length: +2\r\n\r\n{}",
+    "a list of lengths": b"Content-Length: 2, 2\r\n\r\n{}",
+    "a length beyond all numbers": b"Content-Length: " + b"9" * 40 + b"\r\n\r\n{}",
+    "endless trailers": b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + b"A: b\r\n" * 50_000 + b"\r\n",
     "a length and chunks": b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
 }
 
 
 async def test_a_body_in_a_broken_frame_is_a_bad_request(port: Port) -> None:
     for name, frame in FRAMES.items():
-        reader, writer = await port.raw(POST.encode() + frame)
+        smuggled = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        reader, writer = await port.raw(POST.encode() + frame + smuggled)
         answer = await asyncio.wait_for(reader.read(), 5)
         assert answer.split(b" ")[1] == b"400", name
+        assert answer.count(b"HTTP/1.") == 1, f"{name}: what followed was taken for another request"
         assert b"application/problem+json" in answer
         writer.close()
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,7 +14,7 @@ from uuid import UUID, uuid4
 import aiohttp
 import pytest
 
-from syncd.contract.words import Phase
+from syncd.contract.words import Phase, Stream
 from syncd.control.connections import Limits
 from syncd.control.service import RunView
 from tests.control import FBE, MAIN, Port, eventually, open_port
@@ -20,6 +22,7 @@ from tests.fault_proxy import FaultProxy
 from tests.streams import execute, scalar
 
 FEED = {"Accept": "text/event-stream"}
+FEED_REQUEST = b"GET /sync/progress HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
 
 
 @pytest.fixture
@@ -162,6 +165,26 @@ async def test_feeds_are_bounded_and_a_lost_client_frees_its_place(port: Port) -
     answer = await port.client.get(port.url + "/sync/progress", headers=FEED)
     assert answer.status == 200
     answer.close()
+
+
+async def test_a_feed_whose_client_does_not_read_is_left(database: str) -> None:
+    """As soon as nothing more can be sent to it for a while; its place is free again."""
+    limits = Limits(feeds=1, feed_poll_seconds=0.05, write_seconds=0.3)
+    streams = tuple(Stream("emag", f"account-{number}", "offers") for number in range(5_000))  # events of some MB
+    async with open_port(database, limits=limits, streams=streams) as port:
+        _, writer = await port.raw(FEED_REQUEST)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await eventually(lambda: port.control.feed.open_feeds == 1)
+        async with asyncio.timeout(20):
+            for records in itertools.count():
+                if not port.control.feed.open_feeds:
+                    break
+                await port.service.show(streams[0], reading(uuid4(), records))
+                await asyncio.sleep(0.01)
+        with suppress(TimeoutError):
+            await eventually(lambda: not port.control.open_connections, 5)
+        assert not port.control.open_connections
+        writer.transport.abort()
 
 
 @pytest.mark.parametrize("how", ["cut", "silent"])

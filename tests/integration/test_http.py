@@ -240,7 +240,8 @@ def peak_resident_bytes() -> int:
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
-@pytest.mark.parametrize(("cap_mib", "allowed_mib"), [(16, 24), (1, 6)])
+# A growing buffer may be copied once; without a cap it would be 286 MiB.
+@pytest.mark.parametrize(("cap_mib", "allowed_mib"), [(16, 48), (1, 16)])
 async def test_a_gzip_bomb_costs_no_more_memory_than_the_cap(cap_mib: int, allowed_mib: int) -> None:
     packer = zlib.compressobj(9, wbits=31)
     block = b" " * 1024 * 1024

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import array
-import fcntl
 import logging
 import os
-import re
-import socket
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,67 +13,10 @@ import structlog
 
 from syncd.runtime.journal import MESSAGE_IDS, PRIORITY_OF, Journal, stderr_is_journal
 from syncd.runtime.log import adjust_log, configure_log, lost_entries
+from tests.journald import Journald
 
 SECRET = "canary-7f3a"
 pytestmark = pytest.mark.timeout(60)
-
-
-class Journald:
-    """A socket at the path, and the entries that came there."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.setblocking(False)
-        self.socket.bind(str(path))
-        self.files = 0
-
-    def entry(self) -> dict[str, str]:
-        """The next entry; BlockingIOError where there is none."""
-        rights = socket.CMSG_SPACE(array.array("i").itemsize)
-        data, ancillary, _, _ = self.socket.recvmsg(16 << 20, rights)
-        for _, kind, descriptors in ancillary:
-            assert kind == socket.SCM_RIGHTS
-            data = self._read_sealed(struct.unpack("i", descriptors)[0])
-        return decode_entry(data)
-
-    def entries(self) -> list[dict[str, str]]:
-        """All that wait."""
-        found = []
-        try:
-            while True:
-                found.append(self.entry())
-        except BlockingIOError:
-            return found
-
-    def close(self) -> None:
-        self.socket.close()
-        self.path.unlink()
-
-    def _read_sealed(self, descriptor: int) -> bytes:
-        self.files += 1
-        try:
-            seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
-            assert seals == fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-            return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-        finally:
-            os.close(descriptor)
-
-
-def decode_entry(data: bytes) -> dict[str, str]:
-    """Both forms of a field. A field twice would be a forgery."""
-    fields: dict[str, str] = {}
-    while data:
-        line, _, data = data.partition(b"\n")
-        name, has_value, value = line.partition(b"=")
-        if not has_value:
-            (size,) = struct.unpack("<Q", data[:8])
-            value, end, data = data[8 : 8 + size], data[8 + size : 9 + size], data[9 + size :]
-            assert end == b"\n"
-        assert re.fullmatch(rb"[A-Z][A-Z0-9_]*", name)
-        assert name.decode() not in fields
-        fields[name.decode()] = value.decode()
-    return fields
 
 
 @pytest.fixture

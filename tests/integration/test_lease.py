@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from syncd.contract.errors import DatabaseAwayError, LeaseLostError
-from syncd.contract.runs import Claim
+from syncd.contract.runs import Claim, Outcome
 from syncd.contract.words import Cause
 from syncd.engine.keeper import keep_lease, watch_trust
 from syncd.engine.stop import StopSignal
+from syncd.engine.supervision import work_under_lease
 from syncd.ledger import runs
+from syncd.ledger.accumulators import Recorder
 from syncd.ledger.claims import LeaseHolder
 from tests.fault_proxy import FaultProxy
 from tests.streams import Stand, execute, held_open, open_stand, page_of, scalar, waiting
@@ -181,3 +183,46 @@ async def test_books_and_pages_do_not_wait_for_each_other_in_a_ring(stand: Stand
             done.set()
             await books
     assert scalar(stand.conninfo, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
+
+
+def refuse(stand: Stand, column: str, why: str) -> None:
+    """The database refuses every statement that sets this column of a run."""
+    execute(
+        stand.conninfo,
+        f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '{why}'; END $$;"
+        f" CREATE TRIGGER refuse BEFORE UPDATE OF {column} ON run FOR EACH ROW EXECUTE FUNCTION refuse()",
+    )
+
+
+async def test_a_run_whose_keeper_fails_ends_and_says_why(stand: Stand) -> None:
+    """A renewal that the database refuses for good: not a silent wait for the lease to run out."""
+    stop = StopSignal()
+
+    async def work() -> Outcome:
+        await stop.wait()
+        assert stop.outcome is not None
+        return stop.outcome
+
+    async with holding(stand, lease_seconds=5.0) as (holder, claim):
+        refuse(stand, "heartbeat_at", "no beat")
+        working = work_under_lease(stand.postgres, claim, holder, Recorder(claim.stream_id), stop, work)
+        outcome = await asyncio.wait_for(working, 20)
+    assert outcome.cause is Cause.DATABASE
+    assert "no beat" in (outcome.message or "")
+    assert (stand.run(claim)["status"], stand.run(claim)["cause"]) == ("failed", "database")
+
+
+async def test_an_end_that_the_database_refuses_is_no_success(stand: Stand) -> None:
+    """The run is left to lapse, and its outcome says so; nothing is raised past it."""
+    refuse(stand, "completed_at", "no end")
+
+    async def work() -> Outcome:
+        return Outcome(Cause.END_OF_DATA)
+
+    async with holding(stand) as (holder, claim):
+        working = work_under_lease(stand.postgres, claim, holder, Recorder(claim.stream_id), StopSignal(), work)
+        outcome = await asyncio.wait_for(working, 20)
+    assert outcome.cause is Cause.LEASE_LOST
+    assert "its end was not stored" in (outcome.message or "")
+    assert "no end" in (outcome.message or "")
+    assert stand.run(claim)["status"] == "running"

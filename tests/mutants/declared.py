@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.mutants.commands import COMMANDS
 from tests.mutants.mutant import Mutant, Replacement
 
 FENCE = "tests/integration/test_fence.py"
@@ -9,6 +10,9 @@ CLAIMS = "tests/integration/test_claims.py"
 LEASE = "tests/integration/test_lease.py"
 COUNT = "tests/acceptance/test_count.py"
 CONTROL = "tests/integration/test_control"
+STEERING = "tests/acceptance/test_daemon_steering.py"
+JOURNAL = "tests/acceptance/test_daemon_journal.py"
+LEDGER = "tests/acceptance/test_daemon_ledger.py"
 
 _CHECK_INSIDE = """\
         async with connection.transaction():
@@ -37,11 +41,7 @@ REQUIRED = (
     ),
     Mutant(
         "the control port does not look at the host name",
-        (
-            Replacement(
-                "syncd/control/access.py", "_without_port(hosts[0]) not in access.allowed_hosts", "not hosts[0]"
-            ),
-        ),
+        (Replacement("syncd/control/access.py", "_without_port(host) not in access.allowed_hosts", "not host"),),
         (f"{CONTROL}_errors.py::test_a_foreign_host_name_is_refused",),
     ),
     Mutant(
@@ -103,6 +103,39 @@ REQUIRED = (
 
 FURTHER = (
     Mutant(
+        "a connection that we end ourselves is a fault of ours",
+        (Replacement("syncd/control/body.py", "        if request.transport is not None:\n", "        if True:\n"),),
+        ("tests/acceptance/test_daemon_port.py::test_hostile_peers_of_every_kind_keep_nobody_waiting",),
+    ),
+    Mutant(
+        "the event loop's lag is looked at now and then",
+        (Replacement("syncd/control/metrics.py", "SAMPLE_SECONDS = 0.1", "SAMPLE_SECONDS = 1.0"),),
+        (f"{CONTROL}.py::test_an_event_loop_that_stands_still_shows_in_the_metrics",),
+    ),
+    Mutant(
+        "a peer that does not read keeps its connection",
+        (Replacement("syncd/control/connections.py", "        transport.abort()\n", "        transport.close()\n"),),
+        (
+            f"{CONTROL}_connections.py::test_peers_that_do_not_read_are_ended_and_not_only_forgotten",
+            f"{CONTROL}_feed.py::test_a_feed_whose_client_does_not_read_is_left",
+        ),
+    ),
+    Mutant(
+        "the host of a request's target is not looked at",
+        (Replacement("syncd/control/access.py", "[*hosts, *_host_of_target(request.raw_path)]", "[*hosts]"),),
+        (f"{CONTROL}_errors.py::test_a_foreign_host_name_in_the_target_is_refused",),
+    ),
+    Mutant(
+        "a slot waits for the next look at all streams",
+        (Replacement("syncd/daemon/scheduler.py", "min([tick_seconds, *slots])", "tick_seconds"),),
+        ("tests/acceptance/test_daemon_day.py::test_every_interval_is_kept_and_nothing_piles_up",),
+    ),
+    Mutant(
+        "a call that began late brings the next ones closer",
+        (Replacement("syncd/engine/calls.py", "if len(self._begun) == WINDOW_CALLS:", "if False:"),),
+        ("tests/integration/test_distance.py::test_a_late_event_loop_brings_no_calls_together",),
+    ),
+    Mutant(
         "the checkpoint is written outside the page's transaction",
         (
             Replacement(
@@ -163,12 +196,12 @@ FURTHER = (
     ),
     Mutant(
         "everybody is dead",
-        (Replacement("syncd/app.py", "        proven_dead=proven_dead,", "        proven_dead=lambda owner: True,"),),
+        (Replacement("syncd/app.py", "proven_dead=proven_dead)", "proven_dead=lambda owner: True)"),),
         ("tests/acceptance/test_kill.py::test_of_two_runs_at_once_one_works_and_the_other_names_it",),
     ),
     Mutant(
         "the fence does not grow",
-        (Replacement("syncd/ledger/claims.py", 'row["fence"] + 1, lease_seconds', 'row["fence"] + 0, lease_seconds'),),
+        (Replacement("syncd/ledger/claims.py", 'fence=row["fence"] + 1', 'fence=row["fence"] + 0'),),
         (f"{CLAIMS}::test_the_fence_grows_with_every_claim_and_never_repeats",),
     ),
     Mutant(
@@ -194,6 +227,59 @@ FURTHER = (
         ("tests/acceptance/test_faults.py::test_ignored_filters_prove_nothing_about_a_missing_record",),
     ),
     Mutant(
+        "runs begin on a read-only database",
+        (
+            Replacement(
+                "syncd/ledger/schema.py",
+                "if row is not None and row[0]:\n            drop",
+                "if False:\n            drop",
+            ),
+        ),
+        (f"{LEDGER}::test_a_database_that_stays_read_only_costs_the_run_and_no_more",),
+    ),
+    Mutant(
+        "a session that was read-only is kept",
+        (Replacement("syncd/runtime/postgres.py", "    connection.pgconn.finish()\n", "    pass\n"),),
+        (f"{LEDGER}::test_a_database_that_is_read_only_for_a_moment_is_waited_for",),
+    ),
+    Mutant(
+        "a ledger that is gone ends the daemon",
+        (Replacement("syncd/daemon/scheduler.py", "except SyncError as error:", "except DatabaseAwayError as error:"),),
+        (f"{LEDGER}::test_under_another_releases_schema_nothing_begins",),
+    ),
+    Mutant(
+        "a drain waits as long as a lease is trusted",
+        (Replacement("syncd/daemon/drain.py", "silent_seconds >= SILENCE_SECONDS", "False"),),
+        ("tests/acceptance/test_daemon_outages.py::test_sigterm_while_the_database_is_away_is_not_waited_out",),
+    ),
+    Mutant(
+        "a living run of another host is closed",
+        (
+            Replacement(
+                "syncd/runtime/process.py",
+                "if not owner.boot or not owner.started or owner.boot != _boot():\n        return False",
+                "if owner.boot != _boot():\n        return True",
+            ),
+        ),
+        ("tests/acceptance/test_daemons.py::test_two_daemons_hold_different_streams_and_one_inherits_the_others",),
+    ),
+    Mutant(
+        "a failed probe does not open the breaker again",
+        (
+            Replacement(
+                "syncd/ledger/budget.py",
+                "_PROBE, [COOLDOWN_SECONDS, self._account_id]",
+                "_PROBE, [0, self._account_id]",
+            ),
+            Replacement(
+                "syncd/ledger/budget.py",
+                '{"limit": FAILURES_TO_OPEN, "cooldown": COOLDOWN_SECONDS,',
+                '{"limit": FAILURES_TO_OPEN, "cooldown": 0,',
+            ),
+        ),
+        ("tests/acceptance/test_marketplace_away.py::test_a_marketplace_that_is_down_is_probed_once_a_minute",),
+    ),
+    Mutant(
         "every process keeps its own API budget",
         (
             Replacement(
@@ -202,4 +288,78 @@ FURTHER = (
         ),
         ("tests/acceptance/test_rate.py::test_two_accounts_of_one_login_share_its_budget",),
     ),
+    Mutant(
+        "the lines of a run do not name it",
+        (Replacement("syncd/runtime/log.py", '{} if run_id is None else {"run": str(run_id)}', "{}"),),
+        (f"{JOURNAL}::test_every_line_of_a_run_names_it_and_its_start_and_end_tell_the_story",),
+    ),
+    Mutant(
+        "every slot that a living run takes up is a warning",
+        (Replacement("syncd/daemon/worker.py", "log.debug if living == self._skipped_for else", ""),),
+        (f"{JOURNAL}::test_a_slot_that_a_living_run_takes_up_is_said_once",),
+    ),
+    Mutant(
+        "a secret of the new configuration is not hidden",
+        (Replacement("syncd/cli/serve.py", ", secrets=secrets_of(settings))", ")"),),
+        (f"{JOURNAL}::test_no_secret_is_in_the_journal_the_status_or_an_answer",),
+    ),
+    Mutant(
+        "the header of HTTP Basic is not among the secrets",
+        (Replacement("syncd/cli/options.py", "secrets += [password, basic]", "secrets += [password]"),),
+        (f"{JOURNAL}::test_no_secret_is_in_the_journal_the_status_or_an_answer",),
+    ),
+    Mutant(
+        "the level of the log is read at the start only",
+        (
+            Replacement(
+                "syncd/cli/serve.py", "level=None if place.verbose else settings.sync.log_level, secrets", "secrets"
+            ),
+        ),
+        (f"{JOURNAL}::test_the_level_notice_hides_what_is_below_and_a_reload_changes_it",),
+    ),
+    Mutant(
+        "a reload begins while the daemon drains",
+        (
+            Replacement(
+                "syncd/daemon/service.py", "                continue  # nothing begins", "                pass  # no"
+            ),
+        ),
+        (f"{STEERING}::test_while_it_drains_requests_are_queued_for_the_next_process_and_a_reload_is_not_begun",),
+    ),
+    Mutant(
+        "the run of an account that was taken out is not drained",
+        (
+            Replacement(
+                "syncd/daemon/scheduler.py", "[*self.workers.values(), *self._leaving]", "[*self.workers.values()]"
+            ),
+        ),
+        (f"{STEERING}::test_a_run_of_an_account_that_was_taken_out_ends_with_the_daemon",),
+    ),
+    Mutant(
+        "resume leaves the backoff in the daemon's memory",
+        (Replacement("syncd/daemon/scheduler.py", "        if forgiven:\n", "        if False:\n"),),
+        (f"{STEERING}::test_resume_lets_go_of_a_backoff",),
+    ),
+    Mutant(
+        "keys of repeated requests are kept for ever",
+        (Replacement("syncd/ledger/queue.py", "LIMIT 1000 FOR", "LIMIT 1 FOR"),),
+        (f"{CONTROL}.py::test_keys_that_are_over_are_thrown_away",),
+    ),
+    Mutant(
+        "the keeper of a run fails and nobody hears of it",
+        (Replacement("syncd/engine/supervision.py", "keeper.add_done_callback(partial(_end_with, stop))", "pass"),),
+        (f"{LEASE}::test_a_run_whose_keeper_fails_ends_and_says_why",),
+    ),
+    Mutant(
+        "a dead run's end tells of a successor",
+        (
+            Replacement(
+                "syncd/ledger/claims.py",
+                '{owner.pid} on {owner.host} {why}"',
+                '{owner.pid} on {owner.host} {why}; the next run went on"',
+            ),
+        ),
+        (f"{CLAIMS}::test_of_a_dead_run_nothing_is_told_that_has_not_happened",),
+    ),
+    *COMMANDS,
 )

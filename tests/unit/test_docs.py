@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import click
 import pytest
@@ -16,7 +17,11 @@ from syncd.accounts import DEFAULT_BASE_URL
 from syncd.cli import cli
 from syncd.cli import run as run_command
 from syncd.config import load_settings
-from syncd.contract.words import Cause, Rejection, Status
+from syncd.contract.runs import Claim, Sweep
+from syncd.contract.words import Cause, Rejection, Status, Stream
+from syncd.control.server import load_description
+from syncd.daemon.view import StreamView
+from syncd.runtime.journal import MESSAGE_IDS
 from syncd.runtime.settings.database import PARTS, DatabaseSettings
 from syncd.runtime.settings.sync import CREDENTIALS, VARIABLES, SyncSettings
 
@@ -117,6 +122,48 @@ def test_the_exit_codes_are_those_of_the_command() -> None:
     assert documented == {value for name, value in vars(run_command).items() if name.startswith("EXIT_")}
 
 
+def test_the_exit_codes_of_the_other_commands_are_of_commands() -> None:
+    rows = _rows("Exit codes of the other commands")
+    named = {name for cells in rows for name in re.findall(r"`syncd (\w+)`", cells[0])}
+    assert named <= {name for name, _ in _commands()} - {"run"}
+    assert all(re.fullmatch(r"\d+(, \d+)*", cells[1]) for cells in rows)
+
+
+def test_the_answers_in_the_readme_are_those_of_the_control_api() -> None:
+    """Real output, whose members the hand-written description names, and requires."""
+    schemas = load_description()["components"]["schemas"]
+    shown = re.findall(r'^\{\n.*?^\}$|^\{"[^\n]*$', README.split("### Control API")[1], re.MULTILINE | re.DOTALL)
+    started, progress, run, problem = map(json.loads, shown[:4])
+    assert set(started) == set(schemas["SyncStarted"]["required"])
+    assert set(progress) < set(schemas["ProgressFacts"]["required"])
+    assert set(run) < set(schemas["Sync"]["required"])
+    assert {"type", "title", "status", "detail", "instance"} == set(problem)
+
+
+async def test_the_status_line_in_the_readme_is_that_of_the_daemon() -> None:
+    """But for its numbers."""
+    (shown,) = re.findall(r'^ +Status: "(.*)"$', README, re.MULTILINE)
+    stream = Stream("emag", "main", "offers")
+    view = StreamView(stream, lambda: None)
+    view.claimed(Claim(stream, 1, 1, UUID(int=1), 1, 60.0), Sweep(UUID(int=2), 100, 1, 5002, 0))
+    view.page, view.requests = 21, 23
+    assert _numberless(view.status_line()) == _numberless(shown)
+
+
+def _numberless(line: str) -> str:
+    return re.sub(r"[0-9]+(\.[0-9]+)?", "N", line)
+
+
+def test_the_journal_lines_in_the_readme_have_the_facts_that_are_logged(sources: str) -> None:
+    """Each event has its MESSAGE_ID, each fact its place in the source."""
+    lines = re.findall(r"syncd\[\d+\]: (\S+) (.*)$", README, re.MULTILINE)
+    assert [event for event, _ in lines] == ["sync.requested", "run.started", "run.ended"]
+    for event, facts in lines:
+        assert event in MESSAGE_IDS
+        for name in re.findall(r"(?:^| )(\w+)=", facts):
+            assert re.search(rf'"{name}"|\b{name}=', sources), f"{event} {name}"
+
+
 def test_every_command_has_help_and_stands_in_the_readme() -> None:
     documented = {match[1] for cells in _rows("Using it for real") if (match := re.match(r"`syncd (\w+)", cells[0]))}
     assert documented == {name for name, _ in _commands()}
@@ -127,6 +174,15 @@ def test_every_command_has_help_and_stands_in_the_readme() -> None:
         assert all(getattr(option, "help", "") for option in command.params if isinstance(option, click.Option)) or (
             name == "sandbox"
         )
+
+
+def test_every_command_can_say_more_and_those_with_facts_say_them_to_machines() -> None:
+    """`-v` everywhere; `--json` but for the daemon itself and the demo's story."""
+    options = {
+        name: {option for parameter in command.params for option in parameter.opts} for name, command in _commands()
+    }
+    assert [name for name, known in options.items() if "-v" not in known] == []
+    assert {name for name, known in options.items() if "--json" not in known} == {"serve", "demo"}
 
 
 def test_every_option_that_is_named_exists(document: Path) -> None:

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import redirect_stderr
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import syncd
 from syncd.contract.words import Cause
 from syncd.runtime.journal import FIELD_OF, MESSAGE_IDS, PRIORITY_OF, encode_entry, fields_of
 from syncd.runtime.log import LEVELS, adjust_log, configure_log, redact
@@ -168,6 +170,18 @@ def test_message_ids_are_random_ids_each_used_once() -> None:
         assert re.fullmatch(r"[a-z]+\.[a-z_]+", event)
         assert re.fullmatch(r"[0-9a-f]{32}", number)
         assert UUID(number).version == 4
+
+
+_SAID = re.compile(r'(?:\blog\.\w+|\b_?say|\b_changed)\(\s*(?:call, |record\.levelno, )?"([a-z]+\.[a-z_]+)"')
+
+
+def test_every_event_has_a_message_id_and_every_id_an_event() -> None:
+    """So that whatever the journal holds of us can be asked for by it. The monitor's are said by nobody yet."""
+    sources = [path.read_text() for path in Path(syncd.__file__).parent.rglob("*.py")]
+    said = {event for source in sources for event in _SAID.findall(source)}
+    assert len(said) > 40
+    assert set(MESSAGE_IDS) - said == {"log.lost", "run.stuck", "run.recovered"}  # the first is the journal's own
+    assert said <= set(MESSAGE_IDS)
 
 
 def test_no_level_is_broadcast_to_every_terminal() -> None:

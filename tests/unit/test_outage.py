@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from uuid import UUID
 
 import pytest
 
-from syncd.runtime.log import configure_log
+from syncd.contract.words import Stream
+from syncd.runtime.log import about, configure_log
 from syncd.runtime.outage import QUIET_SECONDS, Outage
 
 
@@ -30,10 +32,23 @@ def test_an_outage_that_many_notice_is_said_once_each_way(capsys: pytest.Capture
     assert capsys.readouterr().err.count("database.went_away") == 1
 
 
+def test_an_outage_is_not_told_of_the_one_run_that_noticed_it(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_log(target="stderr")
+    with about(Stream("emag", "main", "offers"), UUID(int=7)):
+        Outage(lambda: 100.0).failed(OSError("cut"))
+    said = capsys.readouterr().err
+    assert "error=cut" in said
+    assert "run=" not in said
+    assert "stream=" not in said
+
+
 def test_the_reason_of_the_pool_is_said_once_an_outage() -> None:
     outage = Outage(lambda: 100.0)
     same, other = (logging.makeLogRecord({"msg": text}) for text in ("refused", "wrong password"))
     assert [outage.is_new(record) for record in (same, same, other, other)] == [True, False, True, False]
+    closed = (logging.makeLogRecord({"msg": f"discarding <connection at {address}>"}) for address in ("0x7f1", "0x7f2"))
+    assert [outage.is_new(record) for record in closed] == [True, False]
+    assert outage.is_new(other)
     outage.failed(OSError("refused"))
     outage.ended()
     assert outage.is_new(other)

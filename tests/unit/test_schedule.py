@@ -57,7 +57,14 @@ def test_the_next_run_is_never_before_the_interval_or_the_backoff_and_at_most_a_
 ) -> None:
     delay = next_delay_seconds(interval, failures, second, jitter)
     least = max(interval_with_jitter(interval, jitter), failure_backoff_seconds(failures))
-    assert least <= delay < least + 60
+    assert least <= delay < least * (1 + JITTER_SHARE) + 60
+
+
+@given(failures=st.integers(1, 10_000), second=SECOND)
+def test_streams_that_failed_together_do_not_come_back_together(failures: int, second: float) -> None:
+    backoff = failure_backoff_seconds(failures)
+    early, late = (next_delay_seconds(1, failures, second, jitter) for jitter in (0.0, 0.99))
+    assert late - early > backoff * JITTER_SHARE / 2 or early - backoff > 0  # moved off the minute besides
 
 
 def test_a_long_interval_is_not_made_longer_by_a_short_backoff() -> None:

@@ -127,8 +127,8 @@ class SyncSettings(BaseModel):
     retention_days: Whole = whole(30, 1, 36_500)
     webhook_url: WebUrl = Field(default=None, description="an http or https URL")
     ping_url: WebUrl = Field(default=None, description="an http or https URL")
-    log_level: str = Field(default="info", pattern="^(debug|info|warning|error|critical)$",
-                           description="debug, info, warning, error or critical")  # fmt: skip
+    log_level: str = Field(default="info", pattern="^(debug|info|notice|warning|error|critical)$",
+                           description="debug, info, notice, warning, error or critical")  # fmt: skip
 
     @field_validator("log_level", mode="before")
     @classmethod

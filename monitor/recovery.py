@@ -26,6 +26,7 @@ from syncd.contract.words import Cause
 from syncd.ledger import rescue
 from syncd.ledger.observation import observe
 from syncd.ledger.runs import request_cancel
+from syncd.runtime.log import about
 from syncd.runtime.postgres import Postgres
 
 log = structlog.get_logger()
@@ -98,7 +99,8 @@ class Rescuer:
             return
         forensics = await collect(self._postgres, run)
         if await rescue.find(self._postgres, run.run_id, fault, by=NAME, forensics=forensics):
-            log.warning("run.stuck", run=str(run.run_id), stream=str(run.stream), cause=fault.cause, why=fault.why)
+            with about(run.stream, run.run_id):
+                log.warning("run.stuck", cause=fault.cause, why=fault.why)
 
     async def _still_asked(self, run: Observation, fault: Fault) -> bool:
         """Whether it has been asked to end itself, and has time left to do so."""
@@ -122,8 +124,10 @@ class Rescuer:
         if ended is not None:
             look.ended.append(ended)
             then = ended.held_back or f"run {ended.successor} goes on from the checkpoint"
-            log.warning("run.recovered", run=str(ended.run_id), cause=ended.fault.cause, then=then)
+            with about(ended.stream, ended.run_id):
+                log.warning("run.recovered", cause=ended.fault.cause, then=then)
 
     def _say_failed(self, look: Look, run: Observation, error: SyncError) -> None:
         look.failed.append((run, str(error)))
-        log.warning("run.not_recovered", run=str(run.run_id), stream=str(run.stream), error=str(error))
+        with about(run.stream, run.run_id):
+            log.warning("run.not_recovered", error=str(error))

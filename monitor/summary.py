@@ -68,6 +68,17 @@ class Summary:
     sentence: str
     streams: tuple[StreamSummary, ...]
 
+    def counts(self) -> dict[str, int]:
+        """What may be shown to everybody: numbers that name nobody."""
+        return {
+            "streams": len(self.streams),
+            "open runs": sum(one.facts.open_run is not None for one in self.streams),
+            "stuck": sum(one.is_stuck for one in self.streams),
+            "stale": sum(one.is_stale for one in self.streams),
+            "paused": sum(one.facts.paused for one in self.streams),
+            "records": int(sum(one.facts.live for one in self.streams)),
+        }
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {

@@ -10,7 +10,6 @@ reading only, for us and for the HTTP client, and plain http goes to loopback an
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -18,6 +17,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationInfo, field_validator
 
 from syncd.contract.words import ACCOUNT_NAME
+from syncd.runtime.loopback import is_loopback
 from syncd.runtime.settings.layers import FROZEN, Found, Layers
 from syncd.runtime.settings.sync import PROCESS_WIDE, Number, SyncSettings, Words, find_sync
 from syncd.runtime.settings.text import shown, toml_name
@@ -52,18 +52,6 @@ def parse_base_url(text: str) -> str:
     if match["scheme"] == "http" and not is_loopback(match["host"]):
         raise ValueError("plain http is for 127.0.0.0/8, [::1] and localhost only")
     return match[0].rstrip("/")
-
-
-def is_loopback(host: str) -> bool:
-    """A literal loopback address or the name `localhost`; no other name, whatever it resolves to."""
-    if host == "localhost":
-        return True
-    try:
-        if host.startswith("["):
-            return ipaddress.IPv6Address(host[1:-1]) == ipaddress.IPv6Address("::1")
-        return ipaddress.IPv4Address(host) in ipaddress.IPv4Network("127.0.0.0/8")
-    except ValueError:
-        return False
 
 
 def _host_of(base_url: str) -> str:

@@ -13,9 +13,10 @@ import aiohttp
 from pydantic import SecretStr
 
 from syncd.contract.words import Stream
-from syncd.control.connections import Limits
+from syncd.control.feed import ControlLimits
 from syncd.control.server import Control, serve_control
-from syncd.control.service import Access, RunView, ScheduleFacts
+from syncd.control.service import RunView, ScheduleFacts
+from syncd.http.access import Access
 from syncd.ledger import accounts
 from syncd.runtime.log import configure_log
 from syncd.runtime.postgres import Postgres
@@ -121,7 +122,7 @@ async def eventually(condition: Callable[[], bool], timeout_seconds: float = 20.
 
 @asynccontextmanager
 async def open_port(
-    conninfo: str, *, limits: Limits | None = None, through: str | None = None, **service: Any
+    conninfo: str, *, limits: ControlLimits | None = None, through: str | None = None, **service: Any
 ) -> AsyncIterator[Port]:
     """A port over this database, its two streams registered. `through`: another way to the same database."""
     configure_log(target="stderr")  # as every process of ours does first

@@ -7,7 +7,7 @@ from hashlib import sha256
 from html import escape as html_escape
 from importlib import resources
 
-from monitor.page.picture import Picture, ago, duration, group_errors
+from monitor.page.picture import SEE_MORE, Picture, ago, duration, group_errors
 from monitor.summary import StreamSummary
 from monitor.watch import Health
 from syncd.contract.runs import RunRow
@@ -38,8 +38,8 @@ HEADERS = {
 """To be sent with the document."""
 
 
-def render(picture: Picture) -> str:
-    """The whole page."""
+def render(picture: Picture, *, counts_only: bool = False) -> str:
+    """The whole page; counts_only for those who may not see more."""
     state = "unhealthy" if picture.summary is None else picture.summary.state
     title = {"healthy": "All good", "degraded": "Not well", "unhealthy": "Trouble"}[str(state)]
     return f"""<!DOCTYPE html>
@@ -49,7 +49,7 @@ def render(picture: Picture) -> str:
 <style>{_STYLE}</style></head><body>
 <header><b>syncd</b> <span>{picture.at:%Y-%m-%d %H:%M:%S} UTC</span> <span id="age"></span>
 <button id="pause" type="button" aria-pressed="false" hidden>Pause</button></header>
-<main>{_main(picture)}</main>
+<main>{_counts(picture) if counts_only else _main(picture)}</main>
 <footer>syncd {_text(picture.version)} · <a href="/metrics">metrics</a> · <a href="/status.json">as JSON</a></footer>
 <script>{_SCRIPT}</script></body></html>
 """
@@ -65,6 +65,14 @@ def _main(picture: Picture) -> str:
         f"<h2>Streams</h2>{streams or '<p>None is registered yet: run <code>syncd migrate</code>.</p>'}"
         f"{_errors(picture)}<h2>Last runs</h2>{_runs(picture)}"
     )
+
+
+def _counts(picture: Picture) -> str:
+    summary = picture.summary
+    if summary is None:
+        return '<h1 class="unhealthy" role="status">The ledger cannot be read</h1>'
+    items = "".join(f"<li>{name}: {count:,}</li>" for name, count in summary.counts().items())
+    return f'<h1 class="{summary.state}" role="status">{summary.state}</h1><ul>{items}</ul><p>{SEE_MORE}</p>'
 
 
 def _stream(one: StreamSummary) -> str:

@@ -12,6 +12,7 @@ from syncd.contract.runs import RunRow
 from syncd.contract.words import Cause, Status
 
 MOST_ERROR_GROUPS = 10
+SEE_MORE = "Names, runs and errors are shown with the header Authorization: Bearer TOKEN."
 _VARYING = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\b[0-9a-f]{8,}\b|[0-9]+(\.[0-9]+)?")
 
 

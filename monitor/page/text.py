@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.page.picture import Picture, ago, duration, group_errors
+from monitor.page.picture import SEE_MORE, Picture, ago, duration, group_errors
 from monitor.watch import Health
 from syncd.contract.runs import RunRow
 from syncd.contract.text import escape
@@ -32,6 +32,14 @@ def render_text(picture: Picture) -> str:
     lines.append("")
     lines += [_line(run, picture) for run in picture.runs]
     return "\n".join(lines) + "\n"
+
+
+def render_counts(picture: Picture) -> str:
+    """For those who may not see more: a word and numbers."""
+    if picture.summary is None:
+        return "The ledger cannot be read\n"
+    counts = "".join(f"{name}: {count:,}\n" for name, count in picture.summary.counts().items())
+    return f"{picture.summary.state}\n{counts}{SEE_MORE}\n"
 
 
 def _line(run: RunRow, picture: Picture) -> str:

@@ -24,8 +24,8 @@ from pydantic import SecretStr
 from syncd.cli.options import initiator, within_deadline
 from syncd.config import Settings
 from syncd.contract.text import escape
-from syncd.control.access import TOKEN_SETTING
-from syncd.control.routes import INITIATOR_HEADER
+from syncd.control.call import INITIATOR_HEADER
+from syncd.http.access import TOKEN_SETTING
 from syncd.ledger.identity import load_ledger_id
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.settings.sync import SyncSettings

@@ -7,18 +7,29 @@ digest of the snapshot: one that still stands is not sent again after `Last-Even
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import msgspec
 from aiohttp import web
 
-from syncd.control.connections import Limits, cut
-from syncd.control.problem import COMMON_HEADERS, unavailable
+from syncd.control.call import Call
 from syncd.control.progress import Progress
-from syncd.control.routes import Call
+from syncd.http.connections import Limits, cut
+from syncd.http.problem import COMMON_HEADERS, unavailable
 
 RECONNECT_MILLISECONDS = 2000
 MOST_EVENTS_A_SECOND = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ControlLimits(Limits):
+    """What the control port puts up with. write_seconds: for a feed's client to read."""
+
+    feeds: int = 20
+    heartbeat_seconds: float = 15.0
+    feed_poll_seconds: float = 2.0
+    write_seconds: float = 10.0
 
 
 def wants_feed(request: web.BaseRequest) -> bool:
@@ -29,7 +40,7 @@ def wants_feed(request: web.BaseRequest) -> bool:
 class Feed:
     """The live feeds that are open."""
 
-    def __init__(self, progress: Progress, limits: Limits) -> None:
+    def __init__(self, progress: Progress, limits: ControlLimits) -> None:
         self._progress = progress
         self._limits = limits
         self._closing = asyncio.Event()

@@ -17,12 +17,12 @@ from typing import Any
 from aiohttp import web
 
 from syncd.contract.words import Status
-from syncd.control.access import has_token
+from syncd.control.call import Call
 from syncd.control.picture import Ledger, Picture
-from syncd.control.problem import RETRY_SECONDS, answer_json, unavailable
 from syncd.control.progress import is_running
-from syncd.control.routes import Call
 from syncd.control.service import Service
+from syncd.http.access import has_token
+from syncd.http.problem import RETRY_SECONDS, answer_json, unavailable
 from syncd.ledger.overview import load_breakers, load_pauses
 
 HEALTHY, DEGRADED, UNHEALTHY = "healthy", "degraded", "unhealthy"

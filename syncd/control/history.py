@@ -12,8 +12,8 @@ from aiohttp import web
 from syncd.contract.runs import RunRow
 from syncd.contract.words import Status, Stream
 from syncd.control.body import read_query, whole_text
-from syncd.control.problem import answer_json
-from syncd.control.routes import Call, no_such_run
+from syncd.control.call import Call, no_such_run
+from syncd.http.problem import answer_json
 from syncd.ledger.runs import load_history, load_open_runs, load_run
 from syncd.policy.facts import run_facts
 

@@ -19,8 +19,8 @@ import msgspec
 from aiohttp import web
 
 from syncd.contract.errors import DatabaseAwayError
-from syncd.control.problem import RETRY_SECONDS, Problem
 from syncd.control.together import Together
+from syncd.http.problem import RETRY_SECONDS, Problem
 from syncd.ledger.queue import begin_idempotent, finish_idempotent
 from syncd.runtime.postgres import Postgres
 

@@ -11,10 +11,9 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from syncd.control.problem import COMMON_HEADERS
-from syncd.control.routes import Call
+from syncd.control.call import Call
+from syncd.http.problem import answer_metrics
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SAMPLE_SECONDS = 0.1
 BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
@@ -81,5 +80,4 @@ class Metrics:
 
     async def scrape(self, _: Call) -> web.StreamResponse:
         """A few dozen lines, so it needs no thread."""
-        body = generate_latest(self._registry)
-        return web.Response(body=body, headers={**COMMON_HEADERS, "Content-Type": CONTENT_TYPE})
+        return answer_metrics(generate_latest(self._registry))

@@ -14,10 +14,10 @@ from aiohttp import web
 
 from syncd.contract.runs import RunRow, percent_of
 from syncd.contract.words import Phase, Status, Stream
+from syncd.control.call import Call
 from syncd.control.picture import Current, Ledger, Picture
-from syncd.control.problem import answer_json
-from syncd.control.routes import Call
 from syncd.control.service import RunView, Service
+from syncd.http.problem import answer_json
 from syncd.policy.explanation import explain
 
 

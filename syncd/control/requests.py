@@ -20,12 +20,12 @@ from syncd.contract.errors import DatabaseAwayError
 from syncd.contract.runs import Paused
 from syncd.contract.words import Status, Stream
 from syncd.control.body import INT32, account_among, decode_object, flag, read_fields, stream_among, whole
+from syncd.control.call import Call
 from syncd.control.idempotency import Idempotency
-from syncd.control.problem import RETRY_SECONDS, Problem, answer_bytes, invalid
 from syncd.control.progress import Progress
-from syncd.control.routes import Call
 from syncd.control.service import Service
 from syncd.control.together import Shared, Together
+from syncd.http.problem import RETRY_SECONDS, Problem, answer_bytes, invalid
 from syncd.ledger.overview import load_duration_seconds
 from syncd.ledger.queue import Living, Queued, Wanted, enqueue, find_obstacle
 from syncd.runtime.log import about

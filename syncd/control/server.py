@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import resources
 from typing import Any
 
@@ -12,20 +13,20 @@ import msgspec
 import yaml
 from aiohttp import web
 
-from syncd.contract.errors import FatalError
 from syncd.control import history
-from syncd.control.access import Need
-from syncd.control.connections import Limits
-from syncd.control.feed import Feed, wants_feed
+from syncd.control.call import Answer, Call
+from syncd.control.feed import ControlLimits, Feed, wants_feed
 from syncd.control.health import Health
 from syncd.control.metrics import LoopLag, Metrics
 from syncd.control.picture import Ledger
-from syncd.control.problem import answer_bytes
 from syncd.control.progress import Progress
 from syncd.control.requests import Requests
-from syncd.control.routes import Answer, Call, Route, Router
 from syncd.control.service import Service
 from syncd.control.steering import Steering
+from syncd.http.access import Need
+from syncd.http.connections import listening
+from syncd.http.problem import answer_bytes
+from syncd.http.router import Route, Router
 
 
 def load_description() -> dict[str, Any]:
@@ -39,7 +40,7 @@ def load_description() -> dict[str, Any]:
 class Control:
     """The open control port."""
 
-    def __init__(self, service: Service, limits: Limits) -> None:
+    def __init__(self, service: Service, limits: ControlLimits) -> None:
         self.limits = limits
         self.ledger = Ledger(service.postgres)
         self.lag = LoopLag()
@@ -49,7 +50,9 @@ class Control:
         self._requests = Requests(self._progress)
         self._steering = Steering(self._progress)
         self.routes = self._routes(service)
-        self.router = Router(service, self.routes, limits)
+        begin = partial(Call, service=service)
+        hint = "GET /openapi.json lists them"
+        self.router = Router(self.routes, service.access, begin, limits, hint=hint)
         self.port = 0
 
     @property
@@ -57,7 +60,7 @@ class Control:
         """How many connections are open now."""
         return self.router.server.open_connections
 
-    def _routes(self, service: Service) -> list[Route]:
+    def _routes(self, service: Service) -> list[Route[Call]]:
         health, steering = self._health, self._steering
         return [
             Route("POST", "/sync", Need.CHANGE, self._requests.sync),
@@ -104,28 +107,22 @@ def _description() -> Answer:
 
 @asynccontextmanager
 async def serve_control(
-    service: Service, address: str, port: int, *, limits: Limits | None = None
+    service: Service, address: str, port: int, *, limits: ControlLimits | None = None
 ) -> AsyncIterator[Control]:
     """Answer on this address until the end of the block; port 0 takes a free one (`control.port`).
 
     Raises FatalError where the address cannot be listened on. At the end live feeds close, requests under way
     get a moment to be answered, and everything else is cut.
     """
-    control = Control(service, limits or Limits())
+    control = Control(service, limits or ControlLimits())
     await control.ledger.identify()
-    runner = web.ServerRunner(control.router.server, shutdown_timeout=control.limits.shutdown_seconds)
-    await runner.setup()
-    sampling = asyncio.create_task(control.lag.sample())
     try:
-        site = web.TCPSite(runner, address, port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise FatalError(f"control port {address}:{port}: cannot listen there: {error.strerror}") from error
-        control.port = site.port
-        yield control
+        async with listening(control.router.server, "control port", address, port, control.limits) as control.port:
+            sampling = asyncio.create_task(control.lag.sample())
+            try:
+                yield control
+            finally:
+                sampling.cancel()
+                control.feed.close()
     finally:
-        sampling.cancel()
-        control.feed.close()
-        await runner.cleanup()
         await control.ledger.close()

@@ -8,20 +8,9 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from pydantic import SecretStr
-
 from syncd.contract.words import Phase, Stream
+from syncd.http.access import Access
 from syncd.runtime.postgres import Postgres
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Who may call. allowed_hosts are names and addresses without ports; loopback: where we are bound."""
-
-    token: SecretStr | None
-    previous_token: SecretStr | None
-    allowed_hosts: tuple[str, ...]
-    loopback: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from aiohttp import web
 from syncd.contract.runs import RunRow
 from syncd.contract.words import Stream
 from syncd.control.body import decode_object, read_fields, reason, stream_among
-from syncd.control.problem import Problem, answer_json
+from syncd.control.call import Call, no_such_run
 from syncd.control.progress import Progress
-from syncd.control.routes import Call, no_such_run
+from syncd.http.problem import Problem, answer_json
 from syncd.ledger import pauses
 from syncd.ledger.runs import approve, load_run, request_cancel
 from syncd.runtime.log import about

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
 from syncd.contract.errors import SyncError
-from syncd.control.problem import Problem, unavailable
+from syncd.http.problem import Problem, unavailable
 
 T = TypeVar("T")
 

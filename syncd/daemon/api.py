@@ -6,12 +6,13 @@ import asyncio
 from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
-from syncd.accounts import is_loopback
 from syncd.config import Settings
 from syncd.contract.words import Stream
 from syncd.control.server import Control, serve_control
-from syncd.control.service import Access, RunView, ScheduleFacts
+from syncd.control.service import RunView, ScheduleFacts
 from syncd.daemon.scheduler import Scheduler
+from syncd.http.access import Access, access_of
+from syncd.runtime.loopback import is_loopback
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.waiting import wait_at_most
 
@@ -25,6 +26,8 @@ class DaemonApi:
         self.postgres = postgres
         self.settings = settings
         self.is_ready = False
+        self._is_on_loopback = is_loopback(settings.sync.control_address)
+        """Of the address that is bound: a reload changes the setting, and not the socket."""
         self._scheduler = scheduler
         self._changed = asyncio.Event()
 
@@ -39,13 +42,7 @@ class DaemonApi:
 
     def access(self) -> Access:
         """As of now."""
-        sync = self.settings.sync
-        return Access(
-            sync.control_token,
-            sync.control_token_previous,
-            tuple(sync.allowed_hosts),
-            is_loopback(sync.control_address),
-        )
+        return access_of(self.settings.sync, loopback=self._is_on_loopback)
 
     def schedule(self) -> ScheduleFacts:
         """As of now."""

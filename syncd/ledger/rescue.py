@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from syncd.contract.observation import Fault, Observation
-from syncd.contract.words import Cause, status_of
+from syncd.contract.words import Cause, Stream, status_of
 from syncd.ledger import accumulators
 from syncd.ledger.observation import observe_one
 from syncd.runtime.postgres import Connection, Postgres
@@ -49,8 +49,9 @@ UPDATE lease SET fence = fence + 1, run_id = NULL, expires_at = clock_timestamp(
 """
 
 _STREAM = """
-UPDATE stream SET rescues = CASE WHEN %(gained)s THEN 0 ELSE rescues + 1 END WHERE stream_id = %(stream_id)s
-RETURNING paused_at IS NOT NULL, rescues
+UPDATE stream s SET rescues = CASE WHEN %(gained)s THEN 0 ELSE rescues + 1 END
+  FROM account a WHERE a.account_id = s.account_id AND stream_id = %(stream_id)s
+RETURNING a.source, a.name, s.resource, paused_at IS NOT NULL, rescues
 """
 
 _SUCCESSOR = """
@@ -69,6 +70,7 @@ class Ended:
     """A stuck run that this call ended. successor: the run that was queued to go on; None: `held_back` says why."""
 
     run_id: UUID
+    stream: Stream
     fault: Fault
     successor: UUID | None
     held_back: str | None
@@ -143,7 +145,7 @@ async def _succeed(
 ) -> Ended:
     """Queue the run that goes on, unless something holds it back; count the rescue."""
     cursor = await connection.execute(_STREAM, {"gained": gained, "stream_id": stream_id})
-    ((paused, rescues),) = await cursor.fetchall()
+    ((source, account, resource, paused, rescues),) = await cursor.fetchall()
     held_back = await _hold_back(connection, stream_id, resume=resume, paused=paused, rescues=rescues, fault=fault)
     successor: UUID | None = None
     if held_back is None:
@@ -155,7 +157,7 @@ async def _succeed(
         [successor, held_back or "resumed", run_id],
     )
     await _count(connection, stream_id, "recovered_syncs", fault)
-    return Ended(run_id, fault, successor, held_back)
+    return Ended(run_id, Stream(source, account, resource), fault, successor, held_back)
 
 
 async def _hold_back(

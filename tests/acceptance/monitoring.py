@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 
+from tests.acceptance.daemon import free_port
 from tests.acceptance.processes import until
 from tests.acceptance.scene import Scene
 
@@ -40,13 +41,6 @@ class Watch:
         _, text = await self.get("/metrics")
         samples = [line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#")]
         return {name: float(value) for name, _, value in samples}
-
-
-def free_port() -> int:
-    """One that nobody listens on just now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @asynccontextmanager

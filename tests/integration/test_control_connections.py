@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from syncd.control.connections import Limits
+from syncd.control.feed import ControlLimits
 from tests.control import TOKEN, Port, eventually, open_port
 
 MOST = 20
@@ -26,7 +26,7 @@ HALF_OPEN = {
 
 @pytest.fixture
 async def port(database: str) -> AsyncIterator[Port]:
-    limits = Limits(connections=MOST, head_seconds=30, body_seconds=30, lingering_seconds=0.1)
+    limits = ControlLimits(connections=MOST, head_seconds=30, body_seconds=30, lingering_seconds=0.1)
     async with open_port(database, limits=limits) as opened:
         yield opened
 
@@ -103,7 +103,7 @@ async def test_peers_that_do_not_read_are_ended_and_not_only_forgotten(port: Por
 
 async def test_where_all_are_at_work_the_next_is_told_to_come_back(database: str) -> None:
     feeds = []
-    async with open_port(database, limits=Limits(connections=3, feeds=3)) as port:
+    async with open_port(database, limits=ControlLimits(connections=3, feeds=3)) as port:
         request = b"GET /sync/progress HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
         for _ in range(3):
             reader, writer = await port.raw(request)
@@ -120,7 +120,7 @@ async def test_where_all_are_at_work_the_next_is_told_to_come_back(database: str
 
 
 async def test_an_idle_connection_is_closed_in_time(database: str) -> None:
-    async with open_port(database, limits=Limits(head_seconds=0.2)) as port:
+    async with open_port(database, limits=ControlLimits(head_seconds=0.2)) as port:
         for kind in ("silent", "half a head", "kept alive"):
             reader, writer = await port.raw(HALF_OPEN[kind])
             await asyncio.wait_for(reader.read(), 5)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from syncd.control.body import MOST_BODY_BYTES
-from syncd.control.connections import Limits
+from syncd.control.feed import ControlLimits
+from syncd.http.body import MOST_BODY_BYTES
 from tests.control import MAIN, PREVIOUS, TOKEN, Port, eventually, open_port
 
 READS = ["/sync/progress", "/syncs", "/syncs/active", "/sync-status", "/health", "/openapi.json"]
@@ -23,7 +23,7 @@ CHANGES = ["/sync", "/pause", "/resume", "/stop", "/syncs/x/cancel", "/syncs/x/a
 
 @pytest.fixture
 async def port(database: str) -> AsyncIterator[Port]:
-    async with open_port(database, limits=Limits(body_seconds=0.3, lingering_seconds=0.1)) as opened:
+    async with open_port(database, limits=ControlLimits(body_seconds=0.3, lingering_seconds=0.1)) as opened:
         yield opened
 
 

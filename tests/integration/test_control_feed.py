@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from syncd.contract.words import Phase, Stream
-from syncd.control.connections import Limits
+from syncd.control.feed import ControlLimits
 from syncd.control.service import RunView
 from tests.control import FBE, MAIN, Port, eventually, open_port
 from tests.fault_proxy import FaultProxy
@@ -27,7 +27,9 @@ FEED_REQUEST = b"GET /sync/progress HTTP/1.1\r\nHost: localhost\r\nAccept: text/
 
 @pytest.fixture
 async def port(database: str) -> AsyncIterator[Port]:
-    async with open_port(database, limits=Limits(heartbeat_seconds=0.2, feed_poll_seconds=0.1, feeds=3)) as opened:
+    async with open_port(
+        database, limits=ControlLimits(heartbeat_seconds=0.2, feed_poll_seconds=0.1, feeds=3)
+    ) as opened:
         yield opened
 
 
@@ -169,7 +171,7 @@ async def test_feeds_are_bounded_and_a_lost_client_frees_its_place(port: Port) -
 
 async def test_a_feed_whose_client_does_not_read_is_left(database: str) -> None:
     """As soon as nothing more can be sent to it for a while; its place is free again."""
-    limits = Limits(feeds=1, feed_poll_seconds=0.05, write_seconds=0.3)
+    limits = ControlLimits(feeds=1, feed_poll_seconds=0.05, write_seconds=0.3)
     streams = tuple(Stream("emag", f"account-{number}", "offers") for number in range(5_000))  # events of some MB
     async with open_port(database, limits=limits, streams=streams) as port:
         _, writer = await port.raw(FEED_REQUEST)
@@ -191,7 +193,7 @@ async def test_a_feed_whose_client_does_not_read_is_left(database: str) -> None:
 async def test_while_the_database_is_away_progress_and_probes_answer(database: str, how: str) -> None:
     async with (
         FaultProxy(database) as proxy,
-        open_port(database, through=proxy.conninfo, limits=Limits(answer_seconds=1.5)) as port,
+        open_port(database, through=proxy.conninfo, limits=ControlLimits(answer_seconds=1.5)) as port,
     ):
         await port.post("/sync", {"stream": str(MAIN)})
         run_id = UUID(str(scalar(database, "SELECT run_id FROM run")))

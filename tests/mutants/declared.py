@@ -36,12 +36,12 @@ _CHECK_BEFORE = """\
 REQUIRED = (
     Mutant(
         "half-open connections make no room for others",
-        (Replacement("syncd/control/connections.py", "if not self._waiting:", "if self._waiting is not None:"),),
+        (Replacement("syncd/http/connections.py", "if not self._waiting:", "if self._waiting is not None:"),),
         (f"{CONTROL}_connections.py::test_peers_that_wait_make_room_for_those_that_ask",),
     ),
     Mutant(
         "the control port does not look at the host name",
-        (Replacement("syncd/control/access.py", "_without_port(host) not in access.allowed_hosts", "not host"),),
+        (Replacement("syncd/http/access.py", "_without_port(host) not in access.allowed_hosts", "not host"),),
         (f"{CONTROL}_errors.py::test_a_foreign_host_name_is_refused",),
     ),
     Mutant(
@@ -104,7 +104,7 @@ REQUIRED = (
 FURTHER = (
     Mutant(
         "a connection that we end ourselves is a fault of ours",
-        (Replacement("syncd/control/body.py", "        if request.transport is not None:\n", "        if True:\n"),),
+        (Replacement("syncd/http/body.py", "        if request.transport is not None:\n", "        if True:\n"),),
         ("tests/acceptance/test_daemon_port.py::test_hostile_peers_of_every_kind_keep_nobody_waiting",),
     ),
     Mutant(
@@ -114,7 +114,7 @@ FURTHER = (
     ),
     Mutant(
         "a peer that does not read keeps its connection",
-        (Replacement("syncd/control/connections.py", "        transport.abort()\n", "        transport.close()\n"),),
+        (Replacement("syncd/http/connections.py", "        transport.abort()\n", "        transport.close()\n"),),
         (
             f"{CONTROL}_connections.py::test_peers_that_do_not_read_are_ended_and_not_only_forgotten",
             f"{CONTROL}_feed.py::test_a_feed_whose_client_does_not_read_is_left",
@@ -122,7 +122,7 @@ FURTHER = (
     ),
     Mutant(
         "the host of a request's target is not looked at",
-        (Replacement("syncd/control/access.py", "[*hosts, *_host_of_target(request.raw_path)]", "[*hosts]"),),
+        (Replacement("syncd/http/access.py", "[*hosts, *_host_of_target(request.raw_path)]", "[*hosts]"),),
         (f"{CONTROL}_errors.py::test_a_foreign_host_name_in_the_target_is_refused",),
     ),
     Mutant(

@@ -44,7 +44,7 @@ def document(request: pytest.FixtureRequest) -> Path:
 def sources() -> str:
     """All text that documents may name a word of."""
     kinds = ("*.py", "*.sql")
-    files = [path for folder in ("syncd", "tests") for kind in kinds for path in (ROOT / folder).rglob(kind)]
+    files = [path for folder in ("syncd", "monitor", "tests") for kind in kinds for path in (ROOT / folder).rglob(kind)]
     files = [path for path in files if path != Path(__file__)]
     files += [ROOT / name for name in ("Makefile", "setup.cfg", "pyproject.toml", ".ci/run")]
     return "\n".join(path.read_text("utf-8") for path in files)
@@ -199,7 +199,9 @@ def test_every_make_target_that_is_named_exists(document: Path) -> None:
 
 def test_every_path_and_link_exists(document: Path) -> None:
     text = document.read_text("utf-8")
-    named = {span for span in _code_spans(text) if re.fullmatch(r"(syncd|tests|docs|bench|\.ci)/[\w./-]+", span)}
+    named = {
+        span for span in _code_spans(text) if re.fullmatch(r"(syncd|monitor|tests|docs|bench|\.ci)/[\w./-]+", span)
+    }
     assert [path for path in named if not (ROOT / path).exists()] == []
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
     assert [link for link in links if not (document.parent / link).exists()] == []

@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 
 from syncd.contract.errors import DatabaseAwayError
-from syncd.control.problem import Problem
 from syncd.control.requests import Tried, seen_by_one
 from syncd.control.together import Shared, Together
+from syncd.http.problem import Problem
 from syncd.ledger.queue import Living, Queued
 
 

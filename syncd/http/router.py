@@ -11,78 +11,65 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from uuid import UUID
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 from aiohttp import web
 
 from syncd.contract.errors import DatabaseAwayError, SchemaError, SyncError
-from syncd.contract.text import escape
 from syncd.contract.words import Cause
-from syncd.control.access import Need, check_host, check_token
-from syncd.control.body import read_body
-from syncd.control.connections import BoundedServer, Limits
-from syncd.control.problem import Problem, unavailable
-from syncd.control.service import Access, Service
+from syncd.http.access import Access, Need, check_host, check_token
+from syncd.http.body import read_body
+from syncd.http.connections import BoundedServer, Limits
+from syncd.http.problem import Problem, fault, unavailable
 
 log = structlog.get_logger()
 
-INITIATOR_HEADER = "Syncd-Initiator"
-_INITIATOR = re.compile(r"cli:[!-?A-~]{1,64}@[A-Za-z0-9._-]{1,253}")
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
-
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Call:
     """One request that has passed host, route and token; its body is read."""
 
     request: web.BaseRequest
-    service: Service
     access: Access
     body: bytes = b""
     path_id: str = ""
 
-    @property
-    def run_id(self) -> UUID:
-        """The run that the path names. Raises 404 where it cannot be one."""
-        if not _UUID.fullmatch(self.path_id):
-            raise no_such_run(self.path_id)
-        return UUID(self.path_id)
 
-    @property
-    def initiator(self) -> str:
-        """Who asks, for the ledger: our own commands say for whom they call, all others are `api`."""
-        given = self.request.headers.get(INITIATOR_HEADER, "")
-        return given if _INITIATOR.fullmatch(given) else "api"
+C = TypeVar("C", bound=Call)
+C_co = TypeVar("C_co", bound=Call, covariant=True)
 
 
-Answer = Callable[[Call], Awaitable[web.StreamResponse]]
+class Begin(Protocol[C_co]):
+    """Makes a port's own kind of call."""
+
+    def __call__(self, *, request: web.BaseRequest, access: Access, path_id: str) -> C_co:
+        """Its body is read later."""
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class Route(Generic[C]):
     """One operation. path has at most one `{id}`; a stream of events has no deadline."""
 
     method: str
     path: str
     need: Need
-    answer: Answer
+    answer: Callable[[C], Awaitable[web.StreamResponse]]
     endless: Callable[[web.BaseRequest], bool] = field(default=lambda _: False)
 
 
-def no_such_run(text: object) -> Problem:
-    """404 for a run."""
-    return Problem(404, f"no run {escape(str(text))[:60]}: GET /syncs lists them")
+class Router(Generic[C]):
+    """Answers every request of one port. `access` is asked at each: it may change with the configuration."""
 
-
-class Router:
-    """Answers every request of the control port."""
-
-    def __init__(self, service: Service, routes: Sequence[Route], limits: Limits) -> None:
-        self._service = service
+    def __init__(
+        self, routes: Sequence[Route[C]], access: Callable[[], Access], begin: Begin[C], limits: Limits, *, hint: str
+    ) -> None:
+        self._access = access
+        self._begin = begin
         self._limits = limits
-        self._exact: dict[str, dict[str, Route]] = {}
-        self._with_id: list[tuple[re.Pattern[str], dict[str, Route]]] = []
+        self._hint = hint
+        self._exact: dict[str, dict[str, Route[C]]] = {}
+        self._with_id: list[tuple[re.Pattern[str], dict[str, Route[C]]]] = []
         for path in dict.fromkeys(route.path for route in routes):
             methods = {route.method: route for route in routes if route.path == path}
             if "GET" in methods:
@@ -99,24 +86,24 @@ class Router:
             return await self._answer(request)
         except ConnectionError:
             raise
-        except Exception as error:  # noqa: BLE001  # the supervisor: one request's fault must not end the daemon
+        except Exception as error:  # noqa: BLE001  # the supervisor: one request's fault must not end the process
             problem = _problem_of(error, request)
         if request.writer.output_size > 0:
             raise ConnectionResetError("the answer had begun, and no other can follow it")
         return problem.response(request.path)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        access = self._service.access()
+        access = self._access()
         check_host(request, access)
         methods, path_id = self._find(request.path)
         route = methods.get(request.method)
         check_token(request, access, route.need if route is not None else Need.READ)
         if not methods:
-            raise Problem(404, "no such path: GET /openapi.json lists them", close=True)
+            raise Problem(404, f"no such path: {self._hint}", close=True)
         if route is None:
             allowed = ", ".join(sorted(methods))
             raise Problem(405, f"expected one of {allowed}", headers={"Allow": allowed}, close=True)
-        call = Call(request, self._service, access, path_id=path_id)
+        call = self._begin(request=request, access=access, path_id=path_id)
         if request.method == "POST":
             call.body = await read_body(request, deadline_seconds=self._limits.body_seconds)
         elif request.can_read_body:
@@ -124,7 +111,7 @@ class Router:
         with self.server.at_work(request):
             return await self._within_deadline(route, call)
 
-    def _find(self, path: str) -> tuple[dict[str, Route], str]:
+    def _find(self, path: str) -> tuple[dict[str, Route[C]], str]:
         """The methods of a path, and the id in it; no methods where there is no such path."""
         if path in self._exact:
             return self._exact[path], ""
@@ -133,7 +120,7 @@ class Router:
                 return methods, match[1]
         return {}, ""
 
-    async def _within_deadline(self, route: Route, call: Call) -> web.StreamResponse:
+    async def _within_deadline(self, route: Route[C], call: C) -> web.StreamResponse:
         if route.endless(call.request):
             return await route.answer(call)
         # Waited for from outside: a query on a frozen server takes its own time to be cancelled.
@@ -154,14 +141,14 @@ def _problem_of(error: Exception, request: web.BaseRequest) -> Problem:
     if isinstance(error, Problem):
         return error
     if isinstance(error, DatabaseAwayError | SchemaError):
-        return unavailable("the ledger does not answer; see GET /health")
+        return unavailable("the ledger does not answer")
     if isinstance(error, SyncError):
-        log.error("control.failed", method=request.method, path=request.path, error=str(error))
+        log.error("request.failed", method=request.method, path=request.path, error=str(error))
         if error.cause is Cause.DATABASE:
             return unavailable("the ledger refused its part; the log has more")
     else:
-        log.error("control.failed", method=request.method, path=request.path, exc_info=error)
-    return Problem(500, "a fault in syncd; its log has more")
+        log.error("request.failed", method=request.method, path=request.path, exc_info=error)
+    return fault()
 
 
 def _forget(task: asyncio.Future[web.StreamResponse]) -> None:

@@ -1,4 +1,4 @@
-"""Errors as problem documents (RFC 9457): what every answer that is not a success looks like."""
+"""What answers look like: errors as problem documents (RFC 9457), successes as JSON or as metrics."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from aiohttp import web
 from syncd.runtime.log import redact
 
 PROBLEM_TYPE = "application/problem+json"
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 RETRY_SECONDS = 5
 
 COMMON_HEADERS = {
@@ -66,6 +67,11 @@ def unavailable(detail: str) -> Problem:
     return Problem(503, detail, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
+def fault() -> Problem:
+    """500: nothing of our inside is told."""
+    return Problem(500, "a fault in syncd; its log has more")
+
+
 def invalid(errors: list[dict[str, str]]) -> Problem:
     """422: each error names the field (`pointer`) or the parameter, and what was expected."""
     names = ", ".join(error.get("pointer", error.get("parameter", "")).removeprefix("#/") for error in errors)
@@ -82,3 +88,8 @@ def answer_bytes(body: bytes, *, status: int = 200, headers: Mapping[str, str] |
     return web.Response(
         status=status, body=body, headers={**COMMON_HEADERS, **(headers or {})}, content_type="application/json"
     )
+
+
+def answer_metrics(body: bytes) -> web.Response:
+    """A scrape, in Prometheus's text format."""
+    return web.Response(body=body, headers={**COMMON_HEADERS, "Content-Type": METRICS_TYPE})

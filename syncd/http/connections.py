@@ -1,4 +1,4 @@
-"""The connections of the control port: few, and none may starve the others.
+"""The connections of a port: few, and none may starve the others.
 
 A connection is either at work (its request is whole, its answer is being made) or waits for its peer: for a
 head, for a body, or for nothing, kept alive. One more than allowed ends the one that has waited longest, so
@@ -9,32 +9,29 @@ is answered 503.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from aiohttp import web
 
-from syncd.control.problem import COMMON_HEADERS, PROBLEM_TYPE, RETRY_SECONDS, Problem
+from syncd.contract.errors import FatalError
+from syncd.http.problem import COMMON_HEADERS, PROBLEM_TYPE, RETRY_SECONDS, Problem, fault
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the control port puts up with. head_seconds: for a request's head, and for an idle connection."""
+    """What a port puts up with. head_seconds: for a request's head, and for an idle connection."""
 
     connections: int = 100
-    feeds: int = 20
     head_seconds: float = 10.0
     body_seconds: float = 5.0
     lingering_seconds: float = 1.0
     answer_seconds: float = 5.0
-    heartbeat_seconds: float = 15.0
-    feed_poll_seconds: float = 2.0
-    write_seconds: float = 10.0
     shutdown_seconds: float = 2.0
 
 
@@ -53,9 +50,10 @@ class _Connection(web.RequestHandler):
         if isinstance(exc, ConnectionError):
             raise exc  # the peer is gone; aiohttp leaves it at that
         if status >= 500:
-            log.error("control.failed", error=type(exc).__name__)
-        detail = "the request could not be read" if status < 500 else "a fault in syncd; its log has more"
-        return Problem(status, detail, close=True).response()
+            log.error("request.failed", error=type(exc).__name__)
+        problem = fault() if status >= 500 else Problem(status, "the request could not be read")
+        problem.close = True
+        return problem.response()
 
 
 def cut(handler: web.RequestHandler) -> None:
@@ -136,3 +134,23 @@ def _raw(problem: Problem) -> bytes:
 
 
 _FULL = _raw(Problem(503, "too many connections at work", headers={"Retry-After": str(RETRY_SECONDS)}))
+
+
+@asynccontextmanager
+async def listening(server: BoundedServer, what: str, address: str, port: int, limits: Limits) -> AsyncIterator[int]:
+    """Answer on this address until the end of the block; port 0 takes a free one. Yields the port.
+
+    Raises FatalError where the address cannot be listened on. At the end requests under way get a moment to be
+    answered, and everything else is cut.
+    """
+    runner = web.ServerRunner(server, shutdown_timeout=limits.shutdown_seconds)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, address, port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise FatalError(f"{what} {address}:{port}: cannot listen there: {error.strerror}") from error
+        yield site.port
+    finally:
+        await runner.cleanup()

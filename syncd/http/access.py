@@ -8,17 +8,33 @@ from __future__ import annotations
 
 import hmac
 import re
+from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
 
 from aiohttp import web
 from pydantic import SecretStr
 
-from syncd.control.problem import Problem
-from syncd.control.service import Access
+from syncd.http.problem import Problem
+from syncd.runtime.settings.sync import SyncSettings
 
 TOKEN_SETTING = "EMAG_SYNC_CONTROL_TOKEN"  # noqa: S105  # the name of the setting
 HOSTS_SETTING = "EMAG_SYNC_ALLOWED_HOSTS"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may call. allowed_hosts are names and addresses without ports; loopback: where we are bound."""
+
+    token: SecretStr | None
+    previous_token: SecretStr | None
+    allowed_hosts: tuple[str, ...]
+    loopback: bool
+
+
+def access_of(sync: SyncSettings, *, loopback: bool) -> Access:
+    """As the settings have it. loopback is that of the bound socket: a reload changes the setting, not the socket."""
+    return Access(sync.control_token, sync.control_token_previous, tuple(sync.allowed_hosts), loopback)
 
 
 class Need(Enum):
@@ -53,7 +69,7 @@ def _without_port(host: str) -> str:
 
 def check_token(request: web.BaseRequest, access: Access, need: Need) -> None:
     """Raise 401 or 403 unless the caller may do this."""
-    if need is Need.NOTHING or (need is Need.READ and access.loopback):
+    if need is Need.NOTHING or (need is Need.READ and may_read(request, access)):
         return
     if access.token is None and access.previous_token is None:
         raise Problem(403, f"no token is configured, so this is refused to everybody: set {TOKEN_SETTING}", close=True)
@@ -62,6 +78,11 @@ def check_token(request: web.BaseRequest, access: Access, need: Need) -> None:
         challenge = 'Bearer realm="syncd"' + (', error="invalid_token"' if given else "")
         detail = "the bearer token is not right" if given else "this needs the header Authorization: Bearer TOKEN"
         raise Problem(401, detail, headers={"WWW-Authenticate": challenge}, close=True)
+
+
+def may_read(request: web.BaseRequest, access: Access) -> bool:
+    """Whether everything may be shown: to everybody on loopback, elsewhere to who has the token."""
+    return access.loopback or has_token(request, access)
 
 
 def has_token(request: web.BaseRequest, access: Access) -> bool:

@@ -18,11 +18,12 @@ from monitor.recovery import Look
 from monitor.summary import Summary, summarise
 from monitor.work import expectation_of
 from syncd import __version__
-from syncd.contract.errors import DatabaseAwayError, SyncError
+from syncd.contract.errors import SyncError
 from syncd.contract.runs import RunRow
 from syncd.ledger.runs import load_runs
 from syncd.ledger.scrape import StreamFacts, load_facts
 from syncd.runtime.postgres import Postgres
+from syncd.runtime.waiting import OutOfTimeError, give_up_after
 
 FRESH_SECONDS = 1.0
 LONGEST_READ_SECONDS = 3.0
@@ -74,14 +75,17 @@ class View:
                 return
             began = loop.time()
             try:
-                async with asyncio.timeout(LONGEST_READ_SECONDS):
-                    self._facts = await load_facts(self._postgres)
-                    self._runs = await load_runs(self._postgres, limit=RUNS_SHOWN)
+                self._facts, self._runs = await give_up_after(LONGEST_READ_SECONDS, self._read())
                 self._trouble = None
-            except (SyncError, TimeoutError) as error:
-                self._trouble = str(error) or DatabaseAwayError("no answer in time").args[0]
+            except SyncError as error:
+                self._trouble = str(error)
+            except OutOfTimeError:
+                self._trouble = f"no answer within {LONGEST_READ_SECONDS:.0f} s"
             self._read_at = loop.time()
             self._read_seconds = self._read_at - began
+
+    async def _read(self) -> tuple[Sequence[StreamFacts], Sequence[RunRow]]:
+        return await load_facts(self._postgres), await load_runs(self._postgres, limit=RUNS_SHOWN)
 
     def summary(self) -> Summary | None:
         """None where the ledger cannot be read."""

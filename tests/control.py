@@ -111,6 +111,19 @@ class Port:
         return reader, writer
 
 
+def assert_problem(answer: tuple[int, Any, Any], status: int) -> dict[str, Any]:
+    """Every error has this form."""
+    got, headers, document = answer
+    assert got == status, document
+    assert headers["Content-Type"] == "application/problem+json"
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["Server"] == "syncd"
+    assert (document["type"], document["status"]) == ("about:blank", status)
+    assert document["title"]
+    assert document["detail"]
+    return dict(document)
+
+
 async def eventually(condition: Callable[[], bool], timeout_seconds: float = 20.0) -> None:
     """Returns as soon as the condition holds."""
     async with asyncio.timeout(timeout_seconds):

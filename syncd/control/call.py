@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from aiohttp import web
@@ -39,7 +40,7 @@ class Call(router.Call):
         return given if _INITIATOR.fullmatch(given) else "api"
 
 
-Answer = Callable[[Call], Awaitable[web.StreamResponse]]
+Answer = Callable[[Call], Coroutine[Any, Any, web.StreamResponse]]
 
 
 def no_such_run(text: object) -> Problem:

@@ -6,12 +6,10 @@ costs its caller some seconds and nobody else anything.
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 from aiohttp import web
@@ -22,6 +20,7 @@ from syncd.http.access import Access, Need, check_host, check_token
 from syncd.http.body import read_body
 from syncd.http.connections import BoundedServer, Limits
 from syncd.http.problem import Problem, fault, unavailable
+from syncd.runtime.waiting import OutOfTimeError, give_up_after
 
 log = structlog.get_logger()
 
@@ -54,7 +53,7 @@ class Route(Generic[C]):
     method: str
     path: str
     need: Need
-    answer: Callable[[C], Awaitable[web.StreamResponse]]
+    answer: Callable[[C], Coroutine[Any, Any, web.StreamResponse]]
     endless: Callable[[web.BaseRequest], bool] = field(default=lambda _: False)
 
 
@@ -123,17 +122,10 @@ class Router(Generic[C]):
     async def _within_deadline(self, route: Route[C], call: C) -> web.StreamResponse:
         if route.endless(call.request):
             return await route.answer(call)
-        # Waited for from outside: a query on a frozen server takes its own time to be cancelled.
-        task = asyncio.ensure_future(route.answer(call))
         try:
-            await asyncio.wait({task}, timeout=self._limits.answer_seconds)
-        finally:
-            if not task.done():
-                task.cancel()
-                task.add_done_callback(_forget)
-        if not task.done():
-            raise unavailable("the ledger did not answer in time; whether this took effect is not known")
-        return task.result()
+            return await give_up_after(self._limits.answer_seconds, route.answer(call))
+        except OutOfTimeError:
+            raise unavailable("the ledger did not answer in time; whether this took effect is not known") from None
 
 
 def _problem_of(error: Exception, request: web.BaseRequest) -> Problem:
@@ -149,9 +141,3 @@ def _problem_of(error: Exception, request: web.BaseRequest) -> Problem:
     else:
         log.error("request.failed", method=request.method, path=request.path, exc_info=error)
     return fault()
-
-
-def _forget(task: asyncio.Future[web.StreamResponse]) -> None:
-    """Whatever a given-up answer still ends with, nobody waits for it."""
-    with suppress(asyncio.CancelledError):
-        task.exception()

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from syncd.control.feed import ControlLimits
 from syncd.http.body import MOST_BODY_BYTES
-from tests.control import MAIN, PREVIOUS, TOKEN, Port, eventually, open_port
+from tests.control import MAIN, PREVIOUS, TOKEN, Port, assert_problem, eventually, open_port
 
 READS = ["/sync/progress", "/syncs", "/syncs/active", "/sync-status", "/health", "/openapi.json"]
 OPEN_EVERYWHERE = ["/livez", "/readyz", "/metrics"]
@@ -25,19 +25,6 @@ CHANGES = ["/sync", "/pause", "/resume", "/stop", "/syncs/x/cancel", "/syncs/x/a
 async def port(database: str) -> AsyncIterator[Port]:
     async with open_port(database, limits=ControlLimits(body_seconds=0.3, lingering_seconds=0.1)) as opened:
         yield opened
-
-
-def assert_problem(answer: tuple[int, Any, Any], status: int) -> dict[str, Any]:
-    """Every error has this form."""
-    got, headers, document = answer
-    assert got == status, document
-    assert headers["Content-Type"] == "application/problem+json"
-    assert headers["Cache-Control"] == "no-store"
-    assert headers["Server"] == "syncd"
-    assert (document["type"], document["status"]) == ("about:blank", status)
-    assert document["title"]
-    assert document["detail"]
-    return dict(document)
 
 
 async def test_a_change_needs_the_token(port: Port) -> None:

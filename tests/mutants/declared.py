@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.commands import COMMANDS
+from tests.mutants.monitor import MONITOR
 from tests.mutants.mutant import Mutant, Replacement
 
 FENCE = "tests/integration/test_fence.py"
@@ -362,4 +363,5 @@ FURTHER = (
         (f"{CLAIMS}::test_of_a_dead_run_nothing_is_told_that_has_not_happened",),
     ),
     *COMMANDS,
+    *MONITOR,
 )

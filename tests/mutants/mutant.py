@@ -62,8 +62,8 @@ class Verdict:
 
 
 def copy_of_package(folder: Path, replacements: tuple[Replacement, ...] = ()) -> Path:
-    """A folder with the package and its tests as they stand, and these replacements."""
-    for name in ("syncd", "tests"):
+    """A folder with the packages and their tests as they stand, and these replacements."""
+    for name in ("syncd", "monitor", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "setup.cfg", folder)
     for replacement in replacements:

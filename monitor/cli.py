@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
-import json
 import os
-import socket
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -23,6 +20,7 @@ from syncd import __version__
 from syncd.contract.errors import ConfigError, SchemaError, SyncError
 from syncd.contract.text import escape
 from syncd.ledger.retention import prune as prune_ledger
+from syncd.runtime.command import initiator, print_json
 from syncd.runtime.log import adjust_log, configure_log
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.systemd import Notifier
@@ -85,7 +83,7 @@ def stuck(place: tuple[Path | None, Path | None, int], as_json: bool) -> None:
 
     found = _on_ledger(place, ask)
     if as_json:
-        _print_json({"stuck": found})
+        print_json({"stuck": found})
     elif not found:
         click.echo("No run is stuck.")
     for run in [] if as_json else found:
@@ -111,7 +109,7 @@ def recover(
     The old process can write nothing afterwards, and is asked nothing. `--older-than-hours 0` is the emergency
     reset: every open run.
     """
-    by = f"cli:{getpass.getuser()}@{socket.gethostname()}"
+    by = initiator()
 
     async def end(postgres: Postgres, settings: Settings) -> list[dict[str, Any]]:
         ended = await work.recover(
@@ -121,7 +119,7 @@ def recover(
 
     ended = _on_ledger(place, end)
     if as_json:
-        _print_json({"recovered": ended})
+        print_json({"recovered": ended})
     else:
         click.echo(f"Recovered {len(ended)} stuck syncs")
 
@@ -139,7 +137,7 @@ def prune(place: tuple[Path | None, Path | None, int], older_than_days: int | No
 
     pruned = _on_ledger(place, delete)
     if as_json:
-        _print_json(pruned)
+        print_json(pruned)
     else:
         click.echo("Deleted " + ", ".join(f"{count:,} {name}" for name, count in pruned.items()))
 
@@ -151,7 +149,7 @@ def health(place: tuple[Path | None, Path | None, int], as_json: bool) -> None:
     """Say how everything is. Exit code 0 where all is healthy, else 1."""
     summary = _on_ledger(place, work.report)
     if as_json:
-        _print_json(summary.as_dict())
+        print_json(summary.as_dict())
     else:
         click.echo(escape(summary.sentence))
     sys.exit(0 if summary.state is State.HEALTHY else EXIT_FAILED)
@@ -184,7 +182,3 @@ def _on_ledger(place: tuple[Path | None, Path | None, int], ask: Callable[[Postg
             return await ask(postgres, settings)
 
     return asyncio.run(run())
-
-
-def _print_json(facts: object) -> None:
-    click.echo(json.dumps(facts, default=str, ensure_ascii=False, indent=2))

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from psycopg.conninfo import conninfo_to_dict
-
 from monitor.watch import Patience
 from syncd.contract.errors import ConfigError
 from syncd.runtime.settings.database import NO_DATABASE, DatabaseSettings, check_database_table, find_database
@@ -62,8 +60,4 @@ def load_settings(
 
 def secrets_of(settings: Settings) -> list[str]:
     """Every secret text of the settings, for the log's last filter."""
-    parts = conninfo_to_dict(settings.database.conninfo.get_secret_value())
-    secrets = [str(parts[name]) for name in ("password", "sslpassword") if parts.get(name)]
-    sync = settings.sync
-    others = (sync.control_token, sync.control_token_previous, sync.webhook_url, sync.ping_url)
-    return secrets + [secret.get_secret_value() for secret in others if secret is not None]
+    return settings.database.secrets + settings.sync.secrets

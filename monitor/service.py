@@ -111,9 +111,11 @@ class Monitor:
         while True:
             await self._reload.wait()
             self._reload.clear()
+            if self._ended.is_set():
+                continue  # READY after STOPPING would be a lie
             self._notifier.reloading()
             try:
-                settings = self._load()
+                settings = await asyncio.to_thread(self._load)  # files, perhaps on a slow disk
             except ConfigError as error:
                 for problem in error.problems:
                     log.error("config.refused", problem=problem)
@@ -122,7 +124,8 @@ class Monitor:
                 self._settings = view.settings = settings
                 rescuer.patience = settings.patience
                 log.notice("config.reloaded")
-            self._notifier.ready()
+            if not self._ended.is_set():
+                self._notifier.ready()
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from syncd.app import stream_of
-from syncd.cli.options import on_ledger, print_json
+from syncd.cli.options import on_ledger
 from syncd.config import AccountSettings, Settings
 from syncd.ledger.budget import SLACK
 from syncd.ledger.sweeps import Outlook, load_outlook
+from syncd.runtime.command import print_json
 from syncd.runtime.postgres import Postgres
 
 LOOK_UPS_AND_COUNTS = 2

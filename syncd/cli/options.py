@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import getpass
-import json
 import os
-import socket
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Set
-from datetime import datetime
 from functools import wraps
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
-from uuid import UUID
 
 import click
-from psycopg.conninfo import conninfo_to_dict
 
 from syncd.app import open_postgres, stream_of
 from syncd.config import EVERYTHING, AccountSettings, Settings, load_settings
@@ -72,12 +65,8 @@ def secrets_of(settings: Settings) -> list[str]:
         basic = base64.b64encode(f"{account.username}:{password}".encode()).decode("ascii")  # as HTTP Basic sends both
         secrets += [password, basic]
     if settings.optional_database is not None:
-        conninfo = settings.optional_database.conninfo.get_secret_value()
-        parts = conninfo_to_dict(conninfo)
-        secrets += [str(parts[name]) for name in ("password", "sslpassword") if parts.get(name)]
-    sync = settings.sync
-    others = (sync.control_token, sync.control_token_previous, sync.webhook_url, sync.ping_url)
-    return secrets + [other.get_secret_value() for other in others if other is not None]
+        secrets += settings.optional_database.secrets
+    return secrets + settings.sync.secrets
 
 
 def place_of(settings: Settings) -> str:
@@ -127,26 +116,3 @@ def choose_accounts(settings: Settings, names: tuple[str, ...]) -> list[AccountS
         raise ConfigError([f"stream {name!r}: not configured, expected one of {known}" for name in unknown])
     chosen = dict.fromkeys(short.get(name, name) for name in names) or by_name
     return [by_name[name] for name in chosen]
-
-
-def initiator() -> str:
-    """Who started this, for the ledger: `cli:user@host`."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # no such user in this container
-        user = str(os.getuid())
-    return f"cli:{user}@{socket.gethostname()}"
-
-
-def print_json(facts: object) -> None:
-    """One JSON document on standard output."""
-    json.dump(facts, sys.stdout, default=_encode, ensure_ascii=False, indent=2)
-    sys.stdout.write("\n")
-
-
-def _encode(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, UUID):
-        return str(value)
-    raise TypeError(type(value).__name__)

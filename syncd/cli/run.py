@@ -12,7 +12,7 @@ import click
 
 from syncd.app import RunReport, RunRequest, leave_at_once, open_postgres, stream_of, sync_account
 from syncd.cli.forecast import print_forecast
-from syncd.cli.options import Place, choose_accounts, initiator, json_option, print_json, with_place
+from syncd.cli.options import Place, choose_accounts, json_option, with_place
 from syncd.cli.progress import ProgressView, progress_view
 from syncd.cli.summary import print_report
 from syncd.config import AccountSettings, Settings
@@ -23,6 +23,7 @@ from syncd.engine.observer import Observer
 from syncd.engine.stop import StopSignal
 from syncd.ledger.schema import check_schema
 from syncd.policy.facts import run_facts
+from syncd.runtime.command import initiator, print_json
 
 EXIT_COMPLETE, EXIT_FAILED, EXIT_PARTIAL = 0, 1, 3
 EXIT_LEASE_LOST, EXIT_BUSY, EXIT_CONFIG, EXIT_SIGINT = 70, 75, 78, 130

@@ -15,13 +15,14 @@ import click
 from syncd.app import leave_at_once, open_postgres
 from syncd.cli.glance import HEADLINES, View, cells, foot, lines, look, stream_facts
 from syncd.cli.ledger import DATABASE
-from syncd.cli.options import Place, json_option, print_json, with_place
+from syncd.cli.options import Place, json_option, with_place
 from syncd.cli.summary import COLOURS
 from syncd.cli.way import Way, on_way, open_door
 from syncd.config import Settings
 from syncd.contract.errors import DatabaseAwayError
 from syncd.ledger.identity import load_ledger_id
 from syncd.ledger.schema import check_schema
+from syncd.runtime.command import print_json
 
 if TYPE_CHECKING:
     from rich.live import Live

@@ -21,12 +21,13 @@ import aiohttp
 import click
 from pydantic import SecretStr
 
-from syncd.cli.options import initiator, within_deadline
+from syncd.cli.options import within_deadline
 from syncd.config import Settings
 from syncd.contract.text import escape
 from syncd.control.call import INITIATOR_HEADER
 from syncd.http.access import TOKEN_SETTING
 from syncd.ledger.identity import load_ledger_id
+from syncd.runtime.command import initiator
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.settings.sync import SyncSettings
 

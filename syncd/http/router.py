@@ -125,7 +125,8 @@ class Router(Generic[C]):
         try:
             return await give_up_after(self._limits.answer_seconds, route.answer(call))
         except OutOfTimeError:
-            raise unavailable("the ledger did not answer in time; whether this took effect is not known") from None
+            doubt = "; whether this took effect is not known" if route.need is Need.CHANGE else ""
+            raise unavailable(f"the ledger did not answer in time{doubt}") from None
 
 
 def _problem_of(error: Exception, request: web.BaseRequest) -> Problem:

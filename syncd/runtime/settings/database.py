@@ -82,6 +82,12 @@ class DatabaseSettings(BaseModel):
     pool_max: Whole = whole(10, 1, 1000)
 
     @property
+    def secrets(self) -> list[str]:
+        """Every secret text of these settings, for the log's last filter."""
+        parts = conninfo_to_dict(self.conninfo.get_secret_value())
+        return [str(parts[name]) for name in ("password", "sslpassword") if parts.get(name)]
+
+    @property
     def place(self) -> str:
         """Host, port and database for people, without user and password."""
         parts = conninfo_to_dict(self.conninfo.get_secret_value())

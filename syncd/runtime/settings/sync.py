@@ -130,6 +130,12 @@ class SyncSettings(BaseModel):
     log_level: str = Field(default="info", pattern="^(debug|info|notice|warning|error|critical)$",
                            description="debug, info, notice, warning, error or critical")  # fmt: skip
 
+    @property
+    def secrets(self) -> list[str]:
+        """Every secret text of these settings, for the log's last filter."""
+        known = (self.control_token, self.control_token_previous, self.webhook_url, self.ping_url)
+        return [secret.get_secret_value() for secret in known if secret is not None]
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:

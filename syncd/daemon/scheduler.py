@@ -145,7 +145,7 @@ class Scheduler:
                 wait = failure_backoff_seconds(state.failures + 1)
                 await book_next(self._postgres, worker.stream, seconds=wait, failed=True)
                 worker.failures = state.failures + 1
-            if not self._draining:
+            if not self._draining and not worker.is_held_back:
                 done.started += 1
                 worker.start(decision.start, open_run)
         elif worker.is_due:  # disabled or paused: the slot passes
@@ -174,6 +174,7 @@ class Scheduler:
             and run.pages == 0
             and state.failures >= FREE_RESUMES
             and (state.next_in_seconds or 0) > 0,
+            over=run is not None and (run.cancelled_by is not None or run.wanted.dry_run),
         )
 
     def _watch(self, worker: StreamWorker, state: StreamState, done: Tick) -> None:

@@ -207,7 +207,9 @@ class Daemon:
             log.warning("account.removed", stream=str(stream))
         for account in settings.accounts:
             worker = scheduler.workers.get(stream_of(account))
-            if worker is not None:
+            if worker is not None and _login_of(worker.account) != _login_of(account):
+                scheduler.remove(worker.stream)  # whether it may be served is for `_add` to find out
+            elif worker is not None:
                 worker.account = account
                 if account.sync.interval_seconds == 0:
                     worker.due_at = None
@@ -267,6 +269,10 @@ async def _running(*coroutines: object) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _login_of(account: AccountSettings) -> tuple[str, str]:
+    return account.host, account.username
 
 
 def _say_disabled() -> None:

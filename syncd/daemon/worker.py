@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from syncd.contract.words import Cause
 from syncd.daemon.view import StreamView
 from syncd.engine.stop import StopSignal
 from syncd.ledger.situation import OpenRun, book_next
-from syncd.policy.schedule import Start, is_failure, next_delay_seconds
+from syncd.policy.schedule import Start, failure_backoff_seconds, is_failure, next_delay_seconds
 from syncd.runtime.log import about
 from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
@@ -45,11 +45,17 @@ class StreamWorker:
         self._task: asyncio.Task[None] | None = None
         self._stop = StopSignal()
         self._skipped_for: UUID | None = None
+        self._held_until = 0.0
 
     @property
     def is_running(self) -> bool:
         """Whether a run of this stream lives in this process."""
         return self._task is not None
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether its last attempt could not even begin, a moment ago: a queued run would be tried at every look."""
+        return asyncio.get_running_loop().time() < self._held_until
 
     @property
     def is_due(self) -> bool:
@@ -79,8 +85,10 @@ class StreamWorker:
     def start(self, why: Start, queued: OpenRun | None) -> None:
         """Begin a run; the scheduler has looked that none lives. A slot that has come is used up by it."""
         request = RunRequest(str(Start.SCHEDULED))
-        if why is Start.REQUESTED and queued is not None:
-            request = RunRequest(**asdict(queued.wanted))
+        if queued is not None:
+            request = RunRequest(**asdict(queued.wanted))  # a resumed run goes on under the caps that were asked for
+        if why is not Start.REQUESTED:
+            request = replace(request, initiated_by=str(Start.SCHEDULED))
         if self.is_due:
             self.due_at = None
         self._stop = StopSignal()
@@ -113,6 +121,7 @@ class StreamWorker:
             outage.failed(error)
             report = None
         except SyncError as error:  # before the claim: nothing was begun
+            self._held_until = asyncio.get_running_loop().time() + failure_backoff_seconds(self.failures + 1)
             report = RunReport(self.stream, Outcome(error.cause, str(error)))
         except Exception:  # the supervisor: one stream's fault must not end the others
             log.exception("run.crashed")

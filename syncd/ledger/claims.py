@@ -46,7 +46,9 @@ SELECT l.fence, l.run_id, l.expires_at > clock_timestamp() AS alive,
    FOR UPDATE OF l
 """
 
-_OPEN_RUN = "SELECT run_id, status, cancel_requested_by FROM run WHERE stream_id = %s AND status IN ('queued', 'running')"
+_OPEN_RUN = """
+SELECT run_id, status, cancel_requested_by FROM run WHERE stream_id = %s AND status IN ('queued', 'running')
+"""
 
 _CLOSE = """
 UPDATE run SET status = %(status)s, cause = %(cause)s, error_message = %(message)s, phase = 'idle',

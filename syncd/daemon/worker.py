@@ -129,11 +129,20 @@ class StreamWorker:
         try:
             if report is None:
                 self.schedule_in(RETRY_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311  # no herd
+            elif request.dry_run:
+                self._keep_slot(report)
             else:
                 await self._book(report)
         finally:
             self._task = None
             self.view.ended()
+
+    def _keep_slot(self, report: RunReport) -> None:
+        """A dry run takes no sync's place."""
+        if self.due_at is None:
+            self.schedule_in(self.next_delay_seconds())
+        now = asyncio.get_running_loop().time()
+        self._say(report, 0.0 if self.due_at is None else max(0.0, self.due_at - now))
 
     async def _book(self, report: RunReport) -> None:
         """Set the next slot, here and in the ledger, so that a restart does not forget a backoff."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from pathlib import Path
 
 import aiohttp
 
-from tests.acceptance.daemon import Daemon, pages_stored, runs_ended, serving
+from tests.acceptance.daemon import TOKEN, Daemon, pages_stored, runs_ended, serving
 from tests.acceptance.processes import RUNNING, until
 from tests.acceptance.scene import Start
 from tests.acceptance.test_daemon_steering import TICKS_SECONDS, command, reload, rewrite
@@ -95,3 +96,33 @@ async def status_without_token(daemon: Daemon) -> int:
     """Of a read."""
     async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{daemon.port}/syncs") as answer:
         return answer.status
+
+
+async def test_a_dry_run_takes_no_syncs_slot(start: Start) -> None:
+    scene = await start(offers=120)
+    async with serving(scene, EMAG_SYNC_STARTUP_DELAY_SECONDS="0") as daemon:
+        await runs_ended(scene, 1)
+        slot = "SELECT next_attempt_at, failures FROM stream WHERE next_attempt_at IS NOT NULL"
+        booked = await until(lambda: scene.query(slot), "the next slot is booked")
+        await daemon.call("POST", "/sync", {"dry_run": True})
+        await runs_ended(scene, 2)
+        _, status = await daemon.call("GET", "/sync-status")
+        assert scene.query(slot) == booked
+    assert status["current_sync"]["is_running"] is False
+
+
+async def test_a_stream_that_the_daemon_does_not_serve_is_not_queued_for_ever(start: Start, tmp_path: Path) -> None:
+    scene = await start(offers=20)
+    async with serving(scene, **BY_HAND) as daemon:
+        rewrite(scene, "[accounts.emag.other]\nusername = 'sandbox'\n")
+        (tmp_path / "emag-other-password").write_text("sandbox")
+        settings = {
+            "CREDENTIALS_DIRECTORY": str(tmp_path),
+            "EMAG_SYNC_CONTROL_PORT": str(daemon.port),
+            "EMAG_SYNC_CONTROL_TOKEN": TOKEN,
+        }
+        config = ("--config", str(scene.program.config))
+        done = await asyncio.to_thread(scene.program.call, "trigger", "other", *config, **settings)
+    assert done.returncode == 1, done.stdout
+    assert "does its configuration know this stream?" in done.stderr
+    assert scene.query("SELECT count(*) FROM run WHERE status = 'queued'") == [(0,)]

@@ -211,8 +211,6 @@ class Daemon:
                 scheduler.remove(worker.stream)  # whether it may be served is for `_add` to find out
             elif worker is not None:
                 worker.account = account
-                if account.sync.interval_seconds == 0:
-                    worker.due_at = None
         fixed = ("control_address", "control_port")
         if any(getattr(old.sync, name) != getattr(settings.sync, name) for name in fixed) or (
             old.database != settings.database

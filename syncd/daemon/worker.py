@@ -40,6 +40,8 @@ class StreamWorker:
         self.stream = stream_of(account)
         self.view = StreamView(self.stream, changed)
         self.failures = 0
+        self.enabled = True
+        """Whether runs begin by themselves: the scheduler's word."""
         self.due_at: float | None = None
         """When its next run is due, in the event loop's seconds; None where it has no schedule."""
         self._task: asyncio.Task[None] | None = None
@@ -58,14 +60,18 @@ class StreamWorker:
         return asyncio.get_running_loop().time() < self._held_until
 
     @property
+    def is_scheduled(self) -> bool:
+        """Whether its runs begin by themselves."""
+        return self.enabled and self.account.sync.interval_seconds > 0
+
+    @property
     def is_due(self) -> bool:
         """Whether its slot has come."""
         return self.due_at is not None and asyncio.get_running_loop().time() >= self.due_at
 
     def schedule_in(self, seconds: float) -> None:
-        """Set the next slot; none where the stream has no interval."""
-        scheduled = self.account.sync.interval_seconds > 0
-        self.due_at = asyncio.get_running_loop().time() + seconds if scheduled else None
+        """Set the next slot; none where the stream has no schedule."""
+        self.due_at = asyncio.get_running_loop().time() + seconds if self.is_scheduled else None
 
     def next_delay_seconds(self) -> float:
         """From now to the next slot."""
@@ -157,7 +163,8 @@ class StreamWorker:
         self._say(report, seconds)
         try:
             async with asyncio.timeout(LONGEST_BOOKING_SECONDS):  # a frozen server never answers
-                await book_next(self._postgres, self.stream, seconds=seconds, failed=failed)
+                booked = seconds if self.is_scheduled else None
+                await book_next(self._postgres, self.stream, seconds=booked, failed=failed)
         except (SyncError, TimeoutError) as error:
             log.warning("schedule.not_kept", error=str(error) or "no answer in time")
 

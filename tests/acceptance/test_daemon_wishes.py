@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from tests.acceptance.daemon import TOKEN, Daemon, pages_stored, runs_ended, serving
 from tests.acceptance.processes import RUNNING, until
@@ -109,6 +110,27 @@ async def test_a_dry_run_takes_no_syncs_slot(start: Start) -> None:
         _, status = await daemon.call("GET", "/sync-status")
         assert scene.query(slot) == booked
     assert status["current_sync"]["is_running"] is False
+
+
+@pytest.mark.parametrize("unscheduled", [{"DISABLE_AUTO_SYNC": "true"}, BY_HAND], ids=["disabled", "no interval"])
+async def test_where_nothing_begins_by_itself_no_next_run_is_promised(
+    start: Start, unscheduled: dict[str, str]
+) -> None:
+    scene = await start(offers=20)
+    booked = "SELECT 1 FROM stream WHERE next_attempt_at IS NOT NULL"
+    async with serving(scene) as daemon:
+        await until(lambda: scene.query(booked), "the first run has ended and booked the next")
+        await daemon.kill()
+    async with serving(scene, **unscheduled) as daemon:
+        await until(lambda: not scene.query(booked), "the slot is forgotten")
+        await daemon.call("POST", "/sync", {})
+        await runs_ended(scene, 2)
+        await until(lambda: daemon.said("run.ended"), "the end is said")
+        assert "next_run_seconds" not in daemon.said("run.ended")[0]
+        _, status = await daemon.call("GET", "/sync-status")
+        assert list(status["scheduler"]["next_run_seconds"].values()) == [None]
+        assert not scene.query(booked)
+        assert "not booked" in await command(scene, "status")
 
 
 async def test_a_stream_that_the_daemon_does_not_serve_is_not_queued_for_ever(start: Start, tmp_path: Path) -> None:

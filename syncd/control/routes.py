@@ -145,7 +145,8 @@ class Router:
                 task.cancel()
                 task.add_done_callback(_forget)
         if not task.done():
-            raise unavailable("the ledger did not answer in time; whether this took effect is not known")
+            doubt = "" if route.need is not Need.CHANGE else "; whether this took effect is not known"
+            raise unavailable(f"the ledger did not answer in time{doubt}")
         return task.result()
 
 

@@ -25,6 +25,8 @@ class DaemonApi:
         self.postgres = postgres
         self.settings = settings
         self.is_ready = False
+        self._is_on_loopback = is_loopback(settings.sync.control_address)
+        """Of the address that is bound: a reload changes the setting, and not the socket."""
         self._scheduler = scheduler
         self._changed = asyncio.Event()
 
@@ -44,7 +46,7 @@ class DaemonApi:
             sync.control_token,
             sync.control_token_previous,
             tuple(sync.allowed_hosts),
-            is_loopback(sync.control_address),
+            self._is_on_loopback,
         )
 
     def schedule(self) -> ScheduleFacts:

@@ -23,6 +23,7 @@ from pydantic import SecretStr
 
 from syncd.cli.options import within_deadline
 from syncd.config import Settings
+from syncd.contract.errors import FatalError
 from syncd.contract.text import escape
 from syncd.control.call import INITIATOR_HEADER
 from syncd.http.access import TOKEN_SETTING
@@ -186,7 +187,10 @@ class Way:
             return None
         if status < 300 or status == 409:
             return Told(status, document)
-        self.go_straight(f"the daemon at {self._door.place} refused: {_refusal(status, document)}")
+        refused = f"the daemon at {self._door.place} refused: {_refusal(status, document)}"
+        if status == 422:  # the ledger would take what no daemon then serves
+            raise FatalError(f"{refused} (does its configuration know this stream?)")
+        self.go_straight(refused)
         return None
 
 

@@ -17,7 +17,7 @@ import structlog
 
 from syncd.app import leave_at_once
 from syncd.contract.errors import SyncError
-from syncd.ledger.schema import check_ledger
+from syncd.ledger.schema import check_writable
 from syncd.runtime.postgres import Postgres
 
 log = structlog.get_logger()
@@ -58,7 +58,9 @@ def leave_soon() -> None:
 
 async def _answers(postgres: Postgres) -> bool:
     try:
-        await check_ledger(postgres)
+        # over a connection of its own: after an outage that is over the pool may still wait
+        async with await postgres.connect("ask whether PostgreSQL works") as connection:
+            await check_writable(connection)
     except SyncError:
         return False
     return True

@@ -126,10 +126,14 @@ class Scheduler:
         return done
 
     async def _consider(self, worker: StreamWorker, state: StreamState, done: Tick) -> None:
+        worker.enabled = self.enabled
         if worker.is_running:
             self._watch(worker, state, done)
             return
-        self._keep_slot(worker, state)
+        if worker.is_scheduled:
+            self._keep_slot(worker, state)
+        else:
+            await self._forget_slot(worker, state)
         open_run = state.open_run
         decision = decide(self._situation(worker, state))
         if decision.close:
@@ -145,10 +149,10 @@ class Scheduler:
                 wait = failure_backoff_seconds(state.failures + 1)
                 await book_next(self._postgres, worker.stream, seconds=wait, failed=True)
                 worker.failures = state.failures + 1
-            if not self._draining:
+            if not self._draining and not worker.is_held_back:
                 done.started += 1
                 worker.start(decision.start, open_run)
-        elif worker.is_due:  # disabled or paused: the slot passes
+        elif worker.is_due:  # paused: the slot passes
             worker.schedule_in(worker.next_delay_seconds())
 
     def _keep_slot(self, worker: StreamWorker, state: StreamState) -> None:
@@ -157,10 +161,17 @@ class Scheduler:
         worker.failures = state.failures
         if forgiven:
             worker.schedule_in(worker.next_delay_seconds())
-        if worker.due_at is None and worker.account.sync.interval_seconds > 0:
+        if worker.due_at is None:
             self._first_slot(worker, state)
         elif worker.is_due and state.next_in_seconds is not None and state.next_in_seconds > 0:
             worker.schedule_in(state.next_in_seconds)  # another daemon has run it meanwhile
+
+    async def _forget_slot(self, worker: StreamWorker, state: StreamState) -> None:
+        """Nothing will begin by itself: a slot that stays in the book would promise it. After failures it stays,
+        as the backoff of a process that dies at every resume."""
+        worker.failures, worker.due_at = state.failures, None
+        if state.next_in_seconds is not None and not state.failures:
+            await book_next(self._postgres, worker.stream, seconds=None, failed=None)
 
     def _situation(self, worker: StreamWorker, state: StreamState) -> Situation:
         run = state.open_run
@@ -174,6 +185,7 @@ class Scheduler:
             and run.pages == 0
             and state.failures >= FREE_RESUMES
             and (state.next_in_seconds or 0) > 0,
+            over=run is not None and (run.cancelled_by is not None or run.wanted.dry_run),
         )
 
     def _watch(self, worker: StreamWorker, state: StreamState, done: Tick) -> None:

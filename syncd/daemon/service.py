@@ -207,10 +207,10 @@ class Daemon:
             log.warning("account.removed", stream=str(stream))
         for account in settings.accounts:
             worker = scheduler.workers.get(stream_of(account))
-            if worker is not None:
+            if worker is not None and _login_of(worker.account) != _login_of(account):
+                scheduler.remove(worker.stream)  # whether it may be served is for `_add` to find out
+            elif worker is not None:
                 worker.account = account
-                if account.sync.interval_seconds == 0:
-                    worker.due_at = None
         fixed = ("control_address", "control_port")
         if any(getattr(old.sync, name) != getattr(settings.sync, name) for name in fixed) or (
             old.database != settings.database
@@ -267,6 +267,10 @@ async def _running(*coroutines: object) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _login_of(account: AccountSettings) -> tuple[str, str]:
+    return account.host, account.username
 
 
 def _say_disabled() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from syncd.contract.words import Cause
 from syncd.daemon.view import StreamView
 from syncd.engine.stop import StopSignal
 from syncd.ledger.situation import OpenRun, book_next
-from syncd.policy.schedule import Start, is_failure, next_delay_seconds
+from syncd.policy.schedule import Start, failure_backoff_seconds, is_failure, next_delay_seconds
 from syncd.runtime.log import about
 from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
@@ -40,11 +40,14 @@ class StreamWorker:
         self.stream = stream_of(account)
         self.view = StreamView(self.stream, changed)
         self.failures = 0
+        self.enabled = True
+        """Whether runs begin by themselves: the scheduler's word."""
         self.due_at: float | None = None
         """When its next run is due, in the event loop's seconds; None where it has no schedule."""
         self._task: asyncio.Task[None] | None = None
         self._stop = StopSignal()
         self._skipped_for: UUID | None = None
+        self._held_until = 0.0
 
     @property
     def is_running(self) -> bool:
@@ -52,14 +55,23 @@ class StreamWorker:
         return self._task is not None
 
     @property
+    def is_held_back(self) -> bool:
+        """Whether its last attempt could not even begin, a moment ago: a queued run would be tried at every look."""
+        return asyncio.get_running_loop().time() < self._held_until
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether its runs begin by themselves."""
+        return self.enabled and self.account.sync.interval_seconds > 0
+
+    @property
     def is_due(self) -> bool:
         """Whether its slot has come."""
         return self.due_at is not None and asyncio.get_running_loop().time() >= self.due_at
 
     def schedule_in(self, seconds: float) -> None:
-        """Set the next slot; none where the stream has no interval."""
-        scheduled = self.account.sync.interval_seconds > 0
-        self.due_at = asyncio.get_running_loop().time() + seconds if scheduled else None
+        """Set the next slot; none where the stream has no schedule."""
+        self.due_at = asyncio.get_running_loop().time() + seconds if self.is_scheduled else None
 
     def next_delay_seconds(self) -> float:
         """From now to the next slot."""
@@ -79,8 +91,10 @@ class StreamWorker:
     def start(self, why: Start, queued: OpenRun | None) -> None:
         """Begin a run; the scheduler has looked that none lives. A slot that has come is used up by it."""
         request = RunRequest(str(Start.SCHEDULED))
-        if why is Start.REQUESTED and queued is not None:
-            request = RunRequest(**asdict(queued.wanted))
+        if queued is not None:
+            request = RunRequest(**asdict(queued.wanted))  # a resumed run goes on under the caps that were asked for
+        if why is not Start.REQUESTED:
+            request = replace(request, initiated_by=str(Start.SCHEDULED))
         if self.is_due:
             self.due_at = None
         self._stop = StopSignal()
@@ -113,6 +127,7 @@ class StreamWorker:
             outage.failed(error)
             report = None
         except SyncError as error:  # before the claim: nothing was begun
+            self._held_until = asyncio.get_running_loop().time() + failure_backoff_seconds(self.failures + 1)
             report = RunReport(self.stream, Outcome(error.cause, str(error)))
         except Exception:  # the supervisor: one stream's fault must not end the others
             log.exception("run.crashed")
@@ -120,11 +135,20 @@ class StreamWorker:
         try:
             if report is None:
                 self.schedule_in(RETRY_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311  # no herd
+            elif request.dry_run:
+                self._keep_slot(report)
             else:
                 await self._book(report)
         finally:
             self._task = None
             self.view.ended()
+
+    def _keep_slot(self, report: RunReport) -> None:
+        """A dry run takes no sync's place."""
+        if self.due_at is None:
+            self.schedule_in(self.next_delay_seconds())
+        now = asyncio.get_running_loop().time()
+        self._say(report, 0.0 if self.due_at is None else max(0.0, self.due_at - now))
 
     async def _book(self, report: RunReport) -> None:
         """Set the next slot, here and in the ledger, so that a restart does not forget a backoff."""
@@ -139,7 +163,8 @@ class StreamWorker:
         self._say(report, seconds)
         try:
             async with asyncio.timeout(LONGEST_BOOKING_SECONDS):  # a frozen server never answers
-                await book_next(self._postgres, self.stream, seconds=seconds, failed=failed)
+                booked = seconds if self.is_scheduled else None
+                await book_next(self._postgres, self.stream, seconds=booked, failed=failed)
         except (SyncError, TimeoutError) as error:
             log.warning("schedule.not_kept", error=str(error) or "no answer in time")
 

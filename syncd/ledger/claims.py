@@ -46,7 +46,9 @@ SELECT l.fence, l.run_id, l.expires_at > clock_timestamp() AS alive,
    FOR UPDATE OF l
 """
 
-_OPEN_RUN = "SELECT run_id, status FROM run WHERE stream_id = %s AND status IN ('queued', 'running')"
+_OPEN_RUN = """
+SELECT run_id, status, cancel_requested_by FROM run WHERE stream_id = %s AND status IN ('queued', 'running')
+"""
 
 _CLOSE = """
 UPDATE run SET status = %(status)s, cause = %(cause)s, error_message = %(message)s, phase = 'idle',
@@ -115,8 +117,8 @@ async def _claim(
             holder = _owner_of(row)
             if row["alive"] and not proven_dead(holder):
                 return Busy(open_run["run_id"], f"process {holder.pid} on {holder.host}")
+            await _close_dead(connection, open_run, row["alive"], holder)
             closed, open_run = open_run["run_id"], None
-            await _close_dead(connection, closed, row["alive"], holder)
         if open_run is None:
             await cursor.execute(_INSERT, [row["stream_id"], request.initiated_by])
             open_run = await cursor.fetchone()
@@ -169,7 +171,7 @@ async def close_dead(postgres: Postgres, stream: Stream, *, proven_dead: Callabl
         open_run = await (await cursor.execute(_OPEN_RUN, [row["stream_id"]])).fetchone()
         if not open_run or open_run["status"] != "running" or (row["alive"] and not proven_dead(_owner_of(row))):
             return None
-        await _close_dead(connection, open_run["run_id"], row["alive"], _owner_of(row))
+        await _close_dead(connection, open_run, row["alive"], _owner_of(row))
         await connection.execute(
             "UPDATE lease SET fence = fence + 1, run_id = NULL, expires_at = clock_timestamp() WHERE stream_id = %s",
             [row["stream_id"]],
@@ -182,16 +184,19 @@ def _owner_of(row: dict[str, Any]) -> Owner:
     return Owner(row["owner_host"] or "", row["owner_boot"] or "", row["owner_pid"] or 0, row["owner_started"] or "")
 
 
-async def _close_dead(connection: Connection, run_id: UUID, alive: bool, owner: Owner) -> None:
+async def _close_dead(connection: Connection, open_run: dict[str, Any], alive: bool, owner: Owner) -> None:
     """What follows is not told: at this moment nobody knows whether a run will."""
     why = "died" if alive else "did not renew its lease"
+    cancelled_by = open_run["cancel_requested_by"]
+    cause = Cause.LEASE_LOST if cancelled_by is None else Cause.CANCELLED
+    told = "" if cancelled_by is None else f"cancelled by {cancelled_by}; before it could obey, "
     await connection.execute(
         _CLOSE,
         {
-            "run_id": run_id,
-            "status": status_of(Cause.LEASE_LOST),
-            "cause": Cause.LEASE_LOST,
-            "message": f"process {owner.pid} on {owner.host} {why}",
+            "run_id": open_run["run_id"],
+            "status": status_of(cause),
+            "cause": cause,
+            "message": f"{told}process {owner.pid} on {owner.host} {why}",
             "next_seconds": None,
         },
     )

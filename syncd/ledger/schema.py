@@ -125,12 +125,21 @@ async def check_schema(postgres: Postgres) -> None:
 async def check_ledger(postgres: Postgres) -> None:
     """As `check_schema`, and DatabaseAwayError where the database takes no writes just now."""
     async with postgres.connection("look at the ledger") as connection:
+        try:
+            await check_writable(connection)
+        except DatabaseAwayError:
+            drop_session(connection)
+            raise
+        await _check_version(postgres, connection)
+
+
+async def check_writable(connection: Connection) -> None:
+    """DatabaseAwayError where PostgreSQL takes no writes just now."""
+    with translated("ask whether PostgreSQL takes writes"):
         cursor = await connection.execute("SELECT current_setting('transaction_read_only')::bool")
         row = await cursor.fetchone()
-        if row is not None and row[0]:
-            drop_session(connection)
-            raise DatabaseAwayError("PostgreSQL is read-only")
-        await _check_version(postgres, connection)
+    if row is not None and row[0]:
+        raise DatabaseAwayError("PostgreSQL is read-only")
 
 
 async def _check_version(postgres: Postgres, connection: Connection) -> None:

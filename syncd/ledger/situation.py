@@ -75,8 +75,9 @@ async def load_states(postgres: Postgres) -> dict[Stream, StreamState]:
     return states
 
 
-async def book_next(postgres: Postgres, stream: Stream, *, seconds: float, failed: bool | None) -> None:
-    """Keep when the stream's next run is due, and count failures in a row; failed None leaves them alone."""
+async def book_next(postgres: Postgres, stream: Stream, *, seconds: float | None, failed: bool | None) -> None:
+    """Keep when the stream's next run is due, None for never by itself, and count failures in a row; failed None
+    leaves them alone."""
     async with postgres.connection(f"book the next run of {stream}") as connection:
         await connection.execute(
             """

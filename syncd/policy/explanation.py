@@ -107,7 +107,9 @@ def explain_stream(run: RunRow, around: Around) -> list[str]:
         sentences.append(
             f"Failures in a row so far: {around.failures}; each makes the pause before the next run longer."
         )
-    if around.next_in_seconds is not None:
+    if around.next_in_seconds is None:
+        sentences.append("No next run is booked; `syncd trigger` starts one.")
+    else:
         when = f"in {around.next_in_seconds:.0f} s" if around.next_in_seconds > 0 else "now"
         sentences.append(f"By the schedule its stream is due {when}; `syncd trigger` does not wait for that.")
     if around.no_daemon is not None:

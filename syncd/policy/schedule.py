@@ -80,6 +80,7 @@ class Situation:
     lapsed       the open run's lease has run out, or its owner is proven dead
     due          the stream's slot has come
     crashing     the dead run is one of several that stored nothing, and the backoff has not passed
+    over         nobody wants the dead run to go on: it was cancelled, or was a dry run
     """
 
     open_status: Status | None
@@ -88,6 +89,7 @@ class Situation:
     enabled: bool
     due: bool
     crashing: bool = False
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ def decide(now: Situation) -> Decision:
         return Decision(None if now.paused else Start.REQUESTED)
     if now.open_status is Status.RUNNING:
         if now.lapsed:
-            return Decision(Start.RESUMED) if may_start_by_itself and not now.crashing else Decision(close=True)
+            goes_on = may_start_by_itself and not now.crashing and not now.over
+            return Decision(Start.RESUMED) if goes_on else Decision(close=True)
         return Decision(skipped=now.due and may_start_by_itself)
     return Decision(Start.SCHEDULED if now.due and may_start_by_itself else None)

@@ -19,6 +19,9 @@ log = structlog.get_logger()
 
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 
+_SAYS_NOTHING = ("reconnection attempt", "query cancellation interrupted")
+"""psycopg's warnings that it begins anew, which is its own affair: the reason stands in other lines."""
+
 QUIET_SECONDS = 5.0
 """As long as the pool makes a caller wait, who then fails late."""
 
@@ -60,5 +63,11 @@ def _say(event: str, **facts: str) -> None:
     contextvars.Context().run(log.warning, event, **facts)
 
 
+def _says_something(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(_SAYS_NOTHING)
+
+
 outage = Outage()
+logging.getLogger("psycopg.pool").addFilter(_says_something)
 logging.getLogger("psycopg.pool").addFilter(outage.is_new)
+logging.getLogger("psycopg").addFilter(_says_something)

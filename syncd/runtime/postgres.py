@@ -27,6 +27,7 @@ from syncd.contract.words import Cause
 Connection = AsyncConnection[TupleRow]
 
 CONNECT_TIMEOUT_SECONDS = 5
+RECONNECT_SECONDS = 2.0
 
 # A writer that stops answering inside its transaction keeps the lease row locked; the server ends it,
 # so that a takeover never waits longer than this.
@@ -126,6 +127,8 @@ class Postgres:
             min_size=0,
             max_size=pool_max,
             timeout=pool_wait_seconds,
+            # the pool waits longer and longer between attempts, and whoever asks meanwhile waits with it
+            reconnect_timeout=RECONNECT_SECONDS,
             kwargs={"autocommit": True},
             check=AsyncConnectionPool.check_connection,
             open=False,

@@ -232,8 +232,8 @@ FURTHER = (
         (
             Replacement(
                 "syncd/ledger/schema.py",
-                "if row is not None and row[0]:\n            drop",
-                "if False:\n            drop",
+                "if row is not None and row[0]:",
+                "if False:",
             ),
         ),
         (f"{LEDGER}::test_a_database_that_stays_read_only_costs_the_run_and_no_more",),

@@ -52,3 +52,12 @@ def test_the_reason_of_the_pool_is_said_once_an_outage() -> None:
     outage.failed(OSError("refused"))
     outage.ended()
     assert outage.is_new(other)
+
+
+def test_what_psycopg_does_about_an_outage_is_its_own_affair(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_log(target="stderr")
+    logging.getLogger("psycopg.pool").warning("reconnection attempt in pool %r failed after %s sec", "pool-1", 2.0)
+    logging.getLogger("psycopg").warning("query cancellation interrupted (%s): closing connection", "CancelledError")
+    assert capsys.readouterr().err == ""
+    logging.getLogger("psycopg").warning("something else")
+    assert "something else" in capsys.readouterr().err

@@ -134,3 +134,8 @@ def test_what_a_look_at_the_ledger_leads_to(
 def test_a_run_that_kills_its_process_again_and_again_waits_for_its_slot() -> None:
     dead = Situation(Status.RUNNING, lapsed=True, paused=False, enabled=True, due=False, crashing=True)
     assert decide(dead) == CLOSE
+
+
+def test_a_dead_run_that_nobody_wants_to_go_on_is_only_closed() -> None:
+    dead = Situation(Status.RUNNING, lapsed=True, paused=False, enabled=True, due=False, over=True)
+    assert decide(dead) == CLOSE

@@ -1,0 +1,150 @@
+"""What somebody asked for stays what it was: through kills of the daemon, reloads, and a login that changes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.acceptance.daemon import TOKEN, Daemon, pages_stored, runs_ended, serving
+from tests.acceptance.processes import RUNNING, until
+from tests.acceptance.scene import Start
+from tests.acceptance.test_daemon_steering import TICKS_SECONDS, command, reload, rewrite
+
+BY_HAND = {"EMAG_SYNC_INTERVAL_SECONDS": "0"}
+
+
+async def test_a_dry_run_whose_process_was_killed_is_not_followed_by_a_sync(start: Start) -> None:
+    scene = await start(offers=1150, faults=["slow:page=2-99:seconds=2"])
+    async with serving(scene, **BY_HAND) as daemon:
+        status, _ = await daemon.call("POST", "/sync", {"dry_run": True})
+        assert status == 202
+        await until(lambda: scene.query(RUNNING), "the dry run has begun")
+        await daemon.kill()
+    async with serving(scene, **BY_HAND):
+        ((_, status, cause),) = await runs_ended(scene, 1)
+        assert (status, cause) == ("failed", "lease_lost")
+        await asyncio.sleep(TICKS_SECONDS)
+        assert scene.query("SELECT count(*) FROM run") == [(1,)]
+    assert scene.live == {}
+
+
+async def test_a_killed_run_goes_on_under_the_caps_that_were_asked_for(start: Start) -> None:
+    scene = await start(offers=1150, faults=["slow:page=2-99:seconds=1"])
+    async with serving(scene, **BY_HAND) as daemon:
+        await daemon.call("POST", "/sync", {"max_pages": 2})
+        await pages_stored(scene, 1)
+        await daemon.kill()
+    async with serving(scene, **BY_HAND):
+        ended = await runs_ended(scene, 2)
+    assert [(status, cause) for _, status, cause in ended] == [("failed", "lease_lost"), ("partial", "cap_pages")]
+    assert scene.query("SELECT max_pages, initiated_by FROM run ORDER BY started_at DESC LIMIT 1") == [(2, "scheduler")]
+
+
+async def test_a_cancelled_run_whose_process_dies_first_is_cancelled_all_the_same(start: Start) -> None:
+    scene = await start(offers=1150, faults=["slow:page=2-99:seconds=1"])
+    async with serving(scene, **BY_HAND) as daemon:
+        await daemon.call("POST", "/sync", {})
+        ((run_id,),) = await until(lambda: scene.query(RUNNING), "the run has begun")
+        daemon.process.send_signal(signal.SIGSTOP)
+        await command(scene, "cancel", str(run_id))
+        await daemon.kill()
+    async with serving(scene, **BY_HAND):
+        ((_, status, cause),) = await runs_ended(scene, 1)
+        assert (status, cause) == ("cancelled", "cancelled")
+        await asyncio.sleep(TICKS_SECONDS)
+        assert scene.query("SELECT count(*) FROM run") == [(1,)]
+
+
+async def test_a_reload_with_another_login_serves_that_account_no_more_and_says_so(start: Start) -> None:
+    scene = await start(offers=120)
+    rewrite(scene, 'username = "sandbox"\n')
+    settings = BY_HAND | {"EMAG_API_USERNAME": ""}
+    async with serving(scene, **settings) as daemon:
+        await daemon.call("POST", "/sync", {})
+        await runs_ended(scene, 1)
+        rewrite(scene, 'username = "somebody-else"\n')
+        await reload(daemon)
+        assert len(daemon.said("account.refused")) == 1
+        scene.query("INSERT INTO run (stream_id, initiated_by) SELECT stream_id, 'test' FROM stream RETURNING 1")
+        async with daemon.idling():
+            await asyncio.sleep(2 * TICKS_SECONDS)
+        rewrite(scene, 'username = "sandbox"\n')
+        await reload(daemon)
+        await runs_ended(scene, 2)
+    assert scene.live == scene.served
+
+
+async def test_a_reload_does_not_open_the_reads_of_a_port_that_is_bound_to_all_addresses(start: Start) -> None:
+    scene = await start(offers=20)
+
+    def listen_on(address: str) -> None:
+        rewrite(scene, f'[sync]\ncontrol_address = "{address}"\nallowed_hosts = ["127.0.0.1"]\n')
+
+    listen_on("0.0.0.0")  # noqa: S104  # as an operator might
+    async with serving(scene, **BY_HAND) as daemon:
+        assert await status_without_token(daemon) == 401
+        listen_on("127.0.0.1")
+        await reload(daemon)
+        assert daemon.said("config.needs_restart")
+        assert await status_without_token(daemon) == 401
+
+
+async def status_without_token(daemon: Daemon) -> int:
+    """Of a read."""
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{daemon.port}/syncs") as answer:
+        return answer.status
+
+
+async def test_a_dry_run_takes_no_syncs_slot(start: Start) -> None:
+    scene = await start(offers=120)
+    async with serving(scene, EMAG_SYNC_STARTUP_DELAY_SECONDS="0") as daemon:
+        await runs_ended(scene, 1)
+        slot = "SELECT next_attempt_at, failures FROM stream WHERE next_attempt_at IS NOT NULL"
+        booked = await until(lambda: scene.query(slot), "the next slot is booked")
+        await daemon.call("POST", "/sync", {"dry_run": True})
+        await runs_ended(scene, 2)
+        _, status = await daemon.call("GET", "/sync-status")
+        assert scene.query(slot) == booked
+    assert status["current_sync"]["is_running"] is False
+
+
+@pytest.mark.parametrize("unscheduled", [{"DISABLE_AUTO_SYNC": "true"}, BY_HAND], ids=["disabled", "no interval"])
+async def test_where_nothing_begins_by_itself_no_next_run_is_promised(
+    start: Start, unscheduled: dict[str, str]
+) -> None:
+    scene = await start(offers=20)
+    booked = "SELECT 1 FROM stream WHERE next_attempt_at IS NOT NULL"
+    async with serving(scene) as daemon:
+        await until(lambda: scene.query(booked), "the first run has ended and booked the next")
+        await daemon.kill()
+    async with serving(scene, **unscheduled) as daemon:
+        await until(lambda: not scene.query(booked), "the slot is forgotten")
+        await daemon.call("POST", "/sync", {})
+        await runs_ended(scene, 2)
+        await until(lambda: daemon.said("run.ended"), "the end is said")
+        assert "next_run_seconds" not in daemon.said("run.ended")[0]
+        _, status = await daemon.call("GET", "/sync-status")
+        assert list(status["scheduler"]["next_run_seconds"].values()) == [None]
+        assert not scene.query(booked)
+        assert "not booked" in await command(scene, "status")
+
+
+async def test_a_stream_that_the_daemon_does_not_serve_is_not_queued_for_ever(start: Start, tmp_path: Path) -> None:
+    scene = await start(offers=20)
+    async with serving(scene, **BY_HAND) as daemon:
+        rewrite(scene, "[accounts.emag.other]\nusername = 'sandbox'\n")
+        (tmp_path / "emag-other-password").write_text("sandbox")
+        settings = {
+            "CREDENTIALS_DIRECTORY": str(tmp_path),
+            "EMAG_SYNC_CONTROL_PORT": str(daemon.port),
+            "EMAG_SYNC_CONTROL_TOKEN": TOKEN,
+        }
+        config = ("--config", str(scene.program.config))
+        done = await asyncio.to_thread(scene.program.call, "trigger", "other", *config, **settings)
+    assert done.returncode == 1, done.stdout
+    assert "does its configuration know this stream?" in done.stderr
+    assert scene.query("SELECT count(*) FROM run WHERE status = 'queued'") == [(0,)]

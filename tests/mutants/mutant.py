@@ -96,6 +96,8 @@ def judge(package_folder: Path, tests: tuple[str, ...]) -> Verdict:
             "--tb=short",
             "-p",
             "no:cacheprovider",
+            "-p",
+            "no:unraisableexception",  # what a mutant leaves open would end pytest without its report
             "-m",
             "not prove",
             *tests,

@@ -106,7 +106,7 @@ FURTHER = (
     Mutant(
         "a connection that we end ourselves is a fault of ours",
         (Replacement("syncd/http/body.py", "        if request.transport is not None:\n", "        if True:\n"),),
-        ("tests/acceptance/test_daemon_port.py::test_hostile_peers_of_every_kind_keep_nobody_waiting",),
+        (f"{CONTROL}_connections.py::test_a_body_that_is_read_after_we_have_ended_the_connection_is_no_fault_of_ours",),
     ),
     Mutant(
         "the event loop's lag is looked at now and then",

@@ -126,3 +126,42 @@ async def test_a_stream_that_the_daemon_does_not_serve_is_not_queued_for_ever(st
     assert done.returncode == 1, done.stdout
     assert "does its configuration know this stream?" in done.stderr
     assert scene.query("SELECT count(*) FROM run WHERE status = 'queued'") == [(0,)]
+
+
+async def test_a_dry_run_keeps_to_the_caps_that_were_asked_for_and_is_booked(start: Start) -> None:
+    """Pages, calls, records: what it read stands in its row, its calls in the counters, and the cap is said."""
+    scene = await start(offers=1150)
+    asked = (
+        ({"max_pages": 2}, "cap_pages", 2),
+        ({"max_requests": 4}, "cap_requests", 3),
+        ({"limit": 250}, "cap_records", 3),
+    )
+    async with serving(scene, EMAG_SYNC_BATCH_SIZE="100", EMAG_SYNC_CONCURRENCY="1", **BY_HAND) as daemon:
+        for number, (caps, cause, pages) in enumerate(asked, 1):
+            calls = len(scene.sandbox.log)
+            status, answer = await daemon.call("POST", "/sync", {"dry_run": True, **caps})
+            assert status == 202
+            await runs_ended(scene, number)
+            _, run = await daemon.call("GET", f"/syncs/{answer['sync_id']}")
+            assert (run["status"], run["cause"]) == ("partial", cause)
+            assert "dry run: would insert" in run["error_message"]
+            assert "on no page" not in run["error_message"], "it did not read to the end"
+            used = len(scene.sandbox.log) - calls
+            assert (run["pages"], run["requests"]) == (pages, used)
+            assert used <= caps.get("max_requests", pages + 2)
+    assert "would insert 250," in run["error_message"]
+    assert run["fetched"] == 250
+    counted = "SELECT sum(value) FROM accumulator WHERE metric = 'requests'"
+    assert scene.query(counted) == [(len(scene.sandbox.log),)]
+    assert scene.live == {}
+
+
+async def test_a_dry_run_is_cancelled_within_a_page(start: Start) -> None:
+    scene = await start(offers=2050, faults=["slow:page=all:seconds=0.4"])
+    async with serving(scene, EMAG_SYNC_CONCURRENCY="1", **BY_HAND) as daemon:
+        await daemon.call("POST", "/sync", {"dry_run": True})
+        ((run_id,),) = await until(lambda: scene.query(f"{RUNNING} AND pages > 1"), "pages were compared")
+        _, progress = await daemon.call("GET", "/sync/progress")
+        assert (progress["in_progress"], progress["total"]) == (True, 2050)
+        await daemon.call("POST", f"/syncs/{run_id}/cancel", {})
+        assert (await runs_ended(scene, 1, 2))[0][1:] == ("cancelled", "cancelled")

@@ -13,6 +13,7 @@ CONTROL = "tests/integration/test_control"
 STEERING = "tests/acceptance/test_daemon_steering.py"
 JOURNAL = "tests/acceptance/test_daemon_journal.py"
 LEDGER = "tests/acceptance/test_daemon_ledger.py"
+WISHES = "tests/acceptance/test_daemon_wishes.py"
 
 _CHECK_INSIDE = """\
         async with connection.transaction():
@@ -360,6 +361,29 @@ FURTHER = (
             ),
         ),
         (f"{CLAIMS}::test_of_a_dead_run_nothing_is_told_that_has_not_happened",),
+    ),
+    Mutant(
+        "a dry run forgets the caps that were asked for",
+        (
+            Replacement(
+                "syncd/app.py",
+                "_compare(postgres, account, claim, recorder, options,",
+                "_compare(postgres, account, claim, recorder, replace(options, caps=_caps(account, RunRequest(''))),",
+            ),
+            Replacement("syncd/app.py", "import dataclass, field\n", "import dataclass, field, replace\n"),
+        ),
+        (f"{WISHES}::test_a_dry_run_keeps_to_the_caps_that_were_asked_for_and_is_booked",),
+    ),
+    Mutant(
+        "the calls of a dry run are counted nowhere",
+        (
+            Replacement(
+                "syncd/app.py",
+                "_compare(postgres, account, claim, recorder, options,",
+                "_compare(postgres, account, claim, Recorder(claim.stream_id), options,",
+            ),
+        ),
+        (f"{WISHES}::test_a_dry_run_keeps_to_the_caps_that_were_asked_for_and_is_booked",),
     ),
     *COMMANDS,
 )

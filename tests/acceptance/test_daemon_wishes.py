@@ -11,7 +11,7 @@ import aiohttp
 from tests.acceptance.daemon import TOKEN, Daemon, pages_stored, runs_ended, serving
 from tests.acceptance.processes import RUNNING, until
 from tests.acceptance.scene import Start
-from tests.acceptance.test_daemon_steering import TICKS_SECONDS, command, reload, rewrite
+from tests.acceptance.test_daemon_steering import NO_LOGIN, TICKS_SECONDS, accounts, command, reload, rewrite
 
 BY_HAND = {"EMAG_SYNC_INTERVAL_SECONDS": "0"}
 
@@ -165,3 +165,30 @@ async def test_a_dry_run_is_cancelled_within_a_page(start: Start) -> None:
         assert (progress["in_progress"], progress["total"]) == (True, 2050)
         await daemon.call("POST", f"/syncs/{run_id}/cancel", {})
         assert (await runs_ended(scene, 1, 2))[0][1:] == ("cancelled", "cancelled")
+
+
+async def test_after_stop_an_account_that_is_added_waits_for_resume_as_well(start: Start) -> None:
+    """By SIGHUP or a restart; a run by hand and a trigger are refused, too. Resumed by name, a stream goes alone."""
+    scene = await start(offers=120, settings=NO_LOGIN)
+    accounts(scene, "one")
+    assert scene.program.config is not None
+    scene.program.settings |= {"CREDENTIALS_DIRECTORY": str(scene.program.config.parent)}
+    often = {"EMAG_SYNC_INTERVAL_SECONDS": "1"}
+    names = "SELECT DISTINCT a.name FROM run r JOIN stream USING (stream_id) JOIN account a USING (account_id)"
+    async with serving(scene, **often) as daemon:
+        await runs_ended(scene, 1)
+        await command(scene, "stop")
+        await until(lambda: not scene.query(RUNNING), "nothing runs")
+        accounts(scene, "one", "two")
+        await reload(daemon)
+        await until(lambda: "STATUS=idle, 2 paused" in daemon.heard, "both are held back")
+    accounts(scene, "one", "two", "three")
+    assert "paused by" in await command(scene, "trigger", "three", code=1)
+    async with serving(scene, **often) as daemon:
+        await until(lambda: "STATUS=idle, 3 paused" in daemon.heard, "all are held back")
+        assert scene.query(names) == [("one",)]
+        assert "streams that are registered later begin paused" in await command(scene, "resume", "two")
+        await until(lambda: len(scene.query(names)) == 2, "the second runs")
+        status, resumed = await daemon.call("POST", "/resume", {})
+        assert (status, resumed["resumed"], resumed["paused"], resumed["everything"]) == (200, 2, [], False)
+        await until(lambda: len(scene.query(names)) == 3, "all run")

@@ -13,6 +13,7 @@ CONTROL = "tests/integration/test_control"
 STEERING = "tests/acceptance/test_daemon_steering.py"
 JOURNAL = "tests/acceptance/test_daemon_journal.py"
 LEDGER = "tests/acceptance/test_daemon_ledger.py"
+PAUSES = "tests/integration/test_pauses.py"
 WISHES = "tests/acceptance/test_daemon_wishes.py"
 
 _CHECK_INSIDE = """\
@@ -384,6 +385,22 @@ FURTHER = (
             ),
         ),
         (f"{WISHES}::test_a_dry_run_keeps_to_the_caps_that_were_asked_for_and_is_booked",),
+    ),
+    Mutant(
+        "a stream that is registered while everything is paused goes on its own",
+        (
+            Replacement(
+                "syncd/ledger/accounts.py",
+                "paused_at, paused_by, pause_reason FROM a LEFT JOIN standing ON true",
+                "NULL::timestamptz, NULL, NULL FROM a",
+            ),
+        ),
+        (f"{PAUSES}::test_a_stream_that_is_registered_while_everything_is_paused_begins_paused",),
+    ),
+    Mutant(
+        "a registration does not hold off a pause of everything",
+        (Replacement("syncd/ledger/pauses.py", "FROM standing_pause FOR SHARE", "FROM standing_pause"),),
+        (f"{PAUSES}::test_a_stream_that_is_being_registered_does_not_slip_through_a_pause",),
     ),
     *COMMANDS,
 )

@@ -14,8 +14,7 @@ import asyncio
 import gc
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -129,13 +128,15 @@ class Daemon:
             _spare_what_stays()
             self._notifier.ready()
             log.notice("daemon.ready", streams=len(scheduler.workers))
-            async with _running(
-                scheduler.run(), self._show(scheduler), self._reload_when_asked(postgres, scheduler, api)
-            ):
+            async with asyncio.TaskGroup() as group:  # a fault in one of these ends all, and the daemon with it
+                reloads = self._reload_when_asked(postgres, scheduler, api)
+                beside = [group.create_task(one) for one in (scheduler.run(), self._show(scheduler), reloads)]
                 await self._ended.wait()
                 api.is_ready = False
                 control.feed.close()
                 await drain_bounded(postgres, scheduler.drain(f"stopped by {self._stopped_by}"))
+                for task in beside:
+                    task.cancel()
 
     async def _add(self, postgres: Postgres, scheduler: Scheduler, api: DaemonApi, account: AccountSettings) -> None:
         """Serve an account's stream; one with a changed identity is left out, and said."""
@@ -242,33 +243,6 @@ def _spare_what_stays() -> None:
     stopped the event loop for 30 to 45 ms, every few hundred requests; without them it is 3 ms."""
     gc.collect()
     gc.freeze()
-
-
-@asynccontextmanager
-async def _running(*coroutines: object) -> AsyncIterator[None]:
-    """These beside the body; the failure of one ends the body."""
-    body = asyncio.current_task()
-    failed: list[BaseException] = []
-
-    def note(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            failed.append(error)
-            if body is not None:
-                body.cancel()
-
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]  # type: ignore[call-overload]
-    for task in tasks:
-        task.add_done_callback(note)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if failed:
-            raise failed[0] from None
-        raise
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _login_of(account: AccountSettings) -> tuple[str, str]:

@@ -14,6 +14,7 @@ STEERING = "tests/acceptance/test_daemon_steering.py"
 JOURNAL = "tests/acceptance/test_daemon_journal.py"
 LEDGER = "tests/acceptance/test_daemon_ledger.py"
 PAUSES = "tests/integration/test_pauses.py"
+LEAVING = "tests/acceptance/test_daemon_leaving.py::test_a_run_whose_account_was_taken_out"
 WISHES = "tests/acceptance/test_daemon_wishes.py"
 
 _CHECK_INSIDE = """\
@@ -332,7 +333,9 @@ FURTHER = (
         "the run of an account that was taken out is not drained",
         (
             Replacement(
-                "syncd/daemon/scheduler.py", "[*self.workers.values(), *self._leaving]", "[*self.workers.values()]"
+                "syncd/daemon/scheduler.py",
+                "        workers = self.running\n",
+                "        workers = [*self.workers.values()]\n",
             ),
         ),
         (f"{STEERING}::test_a_run_of_an_account_that_was_taken_out_ends_with_the_daemon",),
@@ -401,6 +404,38 @@ FURTHER = (
         "a registration does not hold off a pause of everything",
         (Replacement("syncd/ledger/pauses.py", "FROM standing_pause FOR SHARE", "FROM standing_pause"),),
         (f"{PAUSES}::test_a_stream_that_is_being_registered_does_not_slip_through_a_pause",),
+    ),
+    Mutant(
+        "an account that is put back forgets its run of before",
+        (
+            Replacement(
+                "syncd/daemon/scheduler.py", "if left.stream == worker.stream and left.is_running:", "if False:"
+            ),
+        ),
+        (f"{LEAVING}_and_put_back_lives_once_and_is_known",),
+    ),
+    Mutant(
+        "the run of an account that was taken out does not hear of stop",
+        (
+            Replacement("syncd/daemon/api.py", "self._scheduler.running:", "self._scheduler.workers.values():"),
+            Replacement(
+                "syncd/daemon/scheduler.py",
+                "        for worker in self._leaving:\n",
+                "        for worker in list[StreamWorker]():\n",
+            ),
+        ),
+        (f"{LEAVING}_hears_of_a_cancel_and_of_stop",),
+    ),
+    Mutant(
+        "a run goes on although its account has another login",
+        (
+            Replacement(
+                "syncd/daemon/service.py",
+                'worker.stop(Cause.SHUTDOWN, "the login',
+                'log.debug("no.stop", why="the login',
+            ),
+        ),
+        ("tests/acceptance/test_daemon_leaving.py::test_a_run_whose_account_gets_another_login_ends_at_its_next_page",),
     ),
     *COMMANDS,
 )

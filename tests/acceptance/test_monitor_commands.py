@@ -89,4 +89,4 @@ async def test_prune_says_what_it_deleted_and_a_missing_schema_points_to_migrate
     nowhere = {"DATABASE_URL": database, "DB_SCHEMA": "nowhere", "PATH": os.environ["PATH"]}
     code, said = await monitor(scene, "health", **nowhere)
     assert code == 78
-    assert "syncd migrate" in said
+    assert "syncd migrate" in said["error"]

@@ -70,10 +70,8 @@ def show_rescue(connection: psycopg.Connection[tuple[object, ...]], control: Con
     _wait_for(connection, "SELECT FROM sync.sweep_page WHERE run_id = %s", run_id, "its first page is stored")
     with control.frozen() as pid:
         froze_at = time.monotonic()
-        if (
-            connection.execute("SELECT FROM sync.run WHERE run_id = %s AND completed_at IS NULL", [run_id]).rowcount
-            == 0
-        ):
+        living = "SELECT FROM sync.run WHERE run_id = %s AND completed_at IS NULL"
+        if connection.execute(living, [run_id]).rowcount == 0:
             click.echo("The sync was over before the daemon could be frozen.")
             return None
         click.echo(f"kill -STOP {pid}: the daemon is frozen in the middle of a sync.")

@@ -43,9 +43,11 @@ class Guard(Daemon):
 
     async def shows(self, name: str, value: float, seconds: float = 30.0) -> None:
         """The metric has this value in time."""
-        async with asyncio.timeout(seconds):
-            while await self.metric(name) != value:  # noqa: ASYNC110  # another process: nothing to wait for
-                await asyncio.sleep(0.1)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while (shown := await self.metric(name)) != value:
+            assert loop.time() < until, f"{name} is {shown}, not {value}:\n{self.log}"
+            await asyncio.sleep(0.1)
 
     async def page(self) -> str:
         """The first line of its text."""

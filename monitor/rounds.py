@@ -82,13 +82,12 @@ class Rounds:
         self._view.watch_trouble = self._trouble.text or self._fault
 
     async def _look(self) -> Look:
-        # alone and first: the pool would say only after seconds, and without a reason, that it has no connection
         await give_up_after(LONGEST_PROBE_SECONDS, self._probe())
         return await give_up_after(LONGEST_LOOK_SECONDS, self._look_and_announce())
 
     async def _probe(self) -> None:
-        if self._trouble.text is not None:
-            await (await self._postgres.connect("reach PostgreSQL")).close()
+        # alone and first: the pool would say only after seconds, and without a reason, that it has no connection
+        await (await self._postgres.connect("reach PostgreSQL")).close()
         await check_ledger(self._postgres)
 
     async def _look_and_announce(self) -> Look:

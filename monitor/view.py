@@ -117,7 +117,9 @@ class View:
 
     def picture(self) -> Picture:
         """For the page."""
-        return Picture(datetime.now(UTC), __version__, self.summary(), self._runs, self._trouble)
+        # the watch, which asks alone, knows the reason; a read knows only that it had no answer
+        trouble = self._trouble and (self.watch_trouble or self._trouble)
+        return Picture(datetime.now(UTC), __version__, self.summary(), self._runs, trouble)
 
     def exposition(self) -> bytes:
         """For Prometheus, in its text format. Without the ledger its own series are absent, not 0."""

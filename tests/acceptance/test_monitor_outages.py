@@ -53,7 +53,9 @@ async def keeps_running(guard: Guard, how: str) -> None:
     assert guard.status.startswith("not watching ")
     assert "last check " in guard.status
     told = "Not watched just now: PostgreSQL is read-only" if how == "read-only" else "The ledger cannot be read"
-    assert (await guard.page()).startswith(told)
+    page = await guard.page()
+    assert page.startswith(told)
+    assert SAYS_SO[how] in page
 
 
 @pytest.mark.parametrize("how", ["stopped", "frozen", "read-only"])

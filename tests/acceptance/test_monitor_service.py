@@ -125,6 +125,23 @@ async def test_a_reload_with_problems_keeps_what_was(start: Start) -> None:
         assert len(guard.said("config.reloaded")) == 1
 
 
+async def test_a_configuration_that_cannot_be_read_now_stops_nothing(start: Start) -> None:
+    """The file is a pipe that nobody writes to, as a disk that hangs: the watch goes on, and SIGTERM ends it."""
+    scene = await start()
+    config = scene.program.config
+    assert config is not None
+    async with guarding(scene) as guard:
+        config.unlink()
+        os.mkfifo(config)
+        guard.process.send_signal(signal.SIGHUP)
+        await until(lambda: [text for text in guard.heard if text.startswith("RELOADING=1")], "it reloads")
+        looks = len(guard.said("tick.done"))
+        await until(lambda: len(guard.said("tick.done")) > looks, "the watch goes on")
+        guard.process.terminate()
+        assert await guard.ended(5) == 0
+        assert guard.heard.count("READY=1") == 1
+
+
 async def test_sigterm_does_not_wait_for_a_rescue_under_way(start: Start) -> None:
     """The lease row is held by somebody; half a rescue leaves nothing, and the next monitor does it whole."""
     scene = await start(offers=450, faults=HANGS)

@@ -121,6 +121,11 @@ SERVICE = (
         (f"{_SERVICE}::test_a_reload_with_problems_keeps_what_was",),
     ),
     Mutant(
+        "the configuration is read in the event loop",
+        (Replacement("syncd/runtime/service.py", "return await asyncio.to_thread(load)", "return load()"),),
+        (f"{_SERVICE}::test_a_configuration_that_cannot_be_read_now_stops_nothing",),
+    ),
+    Mutant(
         "the journal does not say when a stuck run began",
         (Replacement("monitor/recovery.py", "started=run.started_at, ", ""),),
         (f"{_SERVICE}::test_the_journal_names_each_stuck_run_and_hides_every_secret",),

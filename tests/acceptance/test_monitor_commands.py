@@ -125,6 +125,7 @@ async def test_without_the_database_every_command_says_so_and_ends_with_1(
     own_postgres: EmbeddedPostgres, how: str
 ) -> None:
     """Within half a minute, with the reason, without a traceback; --json has it, too."""
+    began = asyncio.get_running_loop().time()
     program = Program(own_postgres.conninfo(), "http://127.0.0.1:1/api-3")
     commands = [("stuck",), ("recover",), ("prune",), ("health",)][: None if how == "stopped" else 1]
     own_postgres.stop() if how == "stopped" else freeze(own_postgres)
@@ -134,6 +135,7 @@ async def test_without_the_database_every_command_says_so_and_ends_with_1(
     finally:
         if how == "frozen":
             thaw(own_postgres)
+    assert asyncio.get_running_loop().time() - began < 30
     for one in done:
         assert one.returncode == 1, one
         assert "PostgreSQL" in json.loads(one.stdout)["error"]

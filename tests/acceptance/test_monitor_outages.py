@@ -139,15 +139,19 @@ async def test_a_schema_of_another_release_is_said_once_and_waited_for(start: St
 
 @pytest.mark.parametrize("how", ["frozen", pytest.param("stopped", marks=pytest.mark.prove)])
 async def test_sigterm_does_not_wait_for_the_database(scene: SceneWithServer, how: str) -> None:
-    """Exit 0 within seconds, with a look under way that does not come back."""
+    """Exit 0 within seconds, with a scrape's statement under way that does not come back."""
     loop = asyncio.get_running_loop()
     async with guarding(scene) as guard:
         await guard.shows("emag_sync_monitor_status", 1)
         with away(scene, how):
             await guard.status_has("not watching ")
+            scrape = asyncio.create_task(guard.get("/metrics"))
+            await guard.get("/livez")
             told_at = loop.time()
             guard.process.terminate()
             assert await guard.ended(10) == 0
             assert loop.time() - told_at < 5
+            await asyncio.wait({scrape})
+            assert scrape.exception() is None or isinstance(scrape.exception(), OSError)
         assert "STOPPING=1" in guard.heard
         assert "Traceback" not in guard.log

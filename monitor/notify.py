@@ -50,6 +50,10 @@ class Announcer:
         self._pinged: dict[UUID, Status] = {}
         self._is_first = True
 
+    def aim(self, webhook: SecretStr | None, ping: SecretStr | None) -> None:
+        """Tell these from now on."""
+        self._webhook, self._ping = webhook, ping
+
     def state(self, summary: Summary) -> list[Message]:
         """A message when the state changes: what is wrong, or that all is well again."""
         before, self._said = self._said, summary.state

@@ -89,7 +89,7 @@ class Monitor:
                 pause = min(pause, RETRY_SECONDS)
             else:
                 outage.succeeded()
-            await view.refresh()
+            await view.refresh_page()
             if (summary := view.summary()) is not None:
                 sender.put(announcer.state(summary))
             await asyncio.sleep(pause * random.uniform(0.8, 1.0))  # noqa: S311  # two monitors, two moments

@@ -12,6 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from monitor.config import Settings
 from monitor.forensics import collect
+from monitor.panorama import load_surroundings
 from monitor.summary import Expectation, Summary, summarise
 from monitor.watch import Verdict, judge, spoken
 from syncd.contract.errors import FatalError, SyncError
@@ -54,8 +55,8 @@ async def look(postgres: Postgres, settings: Settings) -> list[tuple[Observation
 
 async def report(postgres: Postgres, settings: Settings) -> Summary:
     """How everything is."""
-    verdicts = await look(postgres, settings)
-    return summarise(await load_facts(postgres), verdicts, expectation_of(settings), time.time())
+    verdicts, around = await look(postgres, settings), await load_surroundings(postgres, settings)
+    return summarise(await load_facts(postgres), verdicts, expectation_of(settings), time.time(), around)
 
 
 async def recover(

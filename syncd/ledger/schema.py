@@ -30,6 +30,8 @@ OUR_TABLES = (
     "consent",
     "idempotency",
     "rescue",
+    "run_day",
+    "notice",
     "record",
     "change",
     "quarantine",

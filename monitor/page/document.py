@@ -76,8 +76,8 @@ def _main(picture: Picture) -> str:
             f'<div id="streams" data-live><h2>Streams</h2>{streams(picture)}</div>'
             f'<div id="errors" data-live>{errors(picture)}</div>'
             f'<div id="runs" data-live>{runs(picture)}</div>'
-            f'<div id="jumps" data-live>{jumps(picture)}</div>'
             f'<div id="days" data-live>{days(picture)}</div>'
+            f'<div id="jumps" data-live>{jumps(picture)}</div>'
         )
     return f'<div id="first" class="first {picture.state}" data-live><h1>{sentence(picture.sentence)}</h1></div>{rest}'
 

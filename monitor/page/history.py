@@ -66,7 +66,7 @@ def errors(picture: Picture) -> str:
     if not groups:
         return ""
     rows = [_error(number, group, picture) for number, group in enumerate(groups)]
-    head = ("Times", "Cause", "Message", "Last", "To see its log")
+    head = ("Times", "Cause", "Last", "Message, and the line that shows its log")
     return f"<h2>Errors</h2>{table('Errors', head, rows, ('Times',))}"
 
 
@@ -74,9 +74,9 @@ def _error(number: int, group: ErrorGroup, picture: Picture) -> str:
     cause = text(str(group.cause))
     button = f'<button type="button" id="copy-{number}" aria-label="Copy the command for {cause}">Copy</button>'
     return (
-        f'<tr><td class="n">{group.count}</td><td>{cause}</td><td class="long">{isolated(group.message)}</td>'
-        f"<td>{moment(group.last_at, picture.at)}</td>"
-        f'<td class="copy"><code>{text(group.journal_command)}</code> {button}</td></tr>'
+        f'<tr><td class="n">{group.count}</td><td>{cause}</td><td>{moment(group.last_at, picture.at)}</td>'
+        f'<td class="long">{isolated(group.message)}'
+        f'<div class="copy"><code>{text(group.journal_command)}</code> {button}</div></td></tr>'
     )
 
 

@@ -87,15 +87,15 @@ def group_errors(runs: Sequence[RunRow]) -> list[ErrorGroup]:
 
 def ago(then: datetime | None, now: datetime) -> str:
     """`4 min ago`; an empty text where there is no time."""
-    return "" if then is None else f"{duration((now - then).total_seconds())} ago"
+    return "" if then is None else f"{duration(max(1, round((now - then).total_seconds())))} ago"
 
 
 def duration(seconds: float | None) -> str:
-    """`12.3 s`, `4 min 5 s`, `2 h 10 min`."""
+    """`2.3 s`, `12 s`, `4 min 5 s`, `2 h 10 min`; whole seconds of an int."""
     if seconds is None:
         return ""
     if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+        return f"{seconds:.1f} s" if seconds < 10 and isinstance(seconds, float) else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest} s" if rest and minutes < 10 else f"{minutes} min"

@@ -49,20 +49,20 @@ def words_of(one: StreamSummary, picture: Picture) -> list[tuple[str, str]]:
     """What is known of a stream: (name, value) in plain text, for page and text alike."""
     facts, run, outlook = one.facts, one.facts.open_run, one.outlook
     unit = picture.summary.unit if picture.summary is not None else "records"
-    age = "never complete yet" if one.age_seconds is None else f"complete {duration(one.age_seconds)} ago"
+    age = "never complete yet" if one.age_seconds is None else f"complete {duration(round(one.age_seconds))} ago"
     words = [("Data", f"{age}{', stale' if one.is_stale else ''}"), (unit.capitalize(), f"{facts.live:,.0f}")]
     if run is not None:
         of = f" of {run.pages_expected:,}" if run.pages_expected else ""
         words += [("Page", f"{run.page:,}{of}"), ("Calls", f"{run.requests:,} of {run.max_requests:,}")]
         words += _rate(one, picture)
         ends, miss = foretold(one)
-        words += [("Ready in", duration(ends))] if ends is not None else []
+        words += [("Ready in", duration(round(ends)))] if ends is not None and not one.is_stuck else []
         words += [("Forecast", miss)] if miss else []
     elif outlook is not None and outlook.next_in_seconds is not None and not facts.paused:
-        due = outlook.next_in_seconds
+        due = round(outlook.next_in_seconds)
         words.append(("Next run", f"in {duration(due)}" if due > 0 else f"due {duration(-due)} ago"))
     if outlook is not None and outlook.breaker_seconds is not None:
-        words.append(("Breaker", f"open for {duration(outlook.breaker_seconds)}: the API kept failing"))
+        words.append(("Breaker", f"open for {duration(round(outlook.breaker_seconds))}: the API kept failing"))
     if outlook is not None and outlook.paused is not None:
         words.append(("Paused", f"by {outlook.paused.by}: {outlook.paused.reason}"))
     if one.verdict is not None and one.verdict.health is not Health.HEALTHY:

@@ -15,13 +15,12 @@ from collections.abc import Callable
 import structlog
 
 from monitor.config import Settings
-from monitor.notify import Announcer, Sender
+from monitor.notify import Announcer, Sender, note_sent
 from monitor.port import serve_port
-from monitor.recovery import Rescuer
+from monitor.recovery import Look, Rescuer
 from monitor.view import View, watch_period_seconds
 from monitor.work import open_postgres
 from syncd.contract.errors import ConfigError, DatabaseAwayError, SyncError
-from syncd.ledger.runs import load_runs
 from syncd.ledger.schema import check_schema
 from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
@@ -56,7 +55,7 @@ class Monitor:
                 await self._work(postgres, view)
 
     async def _work(self, postgres: Postgres, view: View) -> None:
-        sender = Sender()
+        sender = Sender(lambda key: note_sent(postgres, key))
         rescuer = Rescuer(postgres, self._settings.patience, lambda: not self._settings.disable_auto_sync)
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -71,18 +70,18 @@ class Monitor:
                 task.cancel()
 
     async def _watch(self, postgres: Postgres, rescuer: Rescuer, view: View, sender: Sender) -> None:
-        sync = self._settings.sync
-        announcer = Announcer(sync.webhook_url, sync.ping_url)
+        announcer = Announcer(postgres, sender, lambda: self._settings.sync)
         is_checked = False
         while True:
             pause = watch_period_seconds(self._settings)
+            look = Look()
             try:
                 async with asyncio.timeout(LONGEST_LOOK_SECONDS):
                     if not is_checked:
                         await check_schema(postgres)
                         is_checked = True
-                    view.saw(await rescuer.look())
-                    sender.put(announcer.runs(await load_runs(postgres, limit=50)))
+                    look = await rescuer.look()
+                    view.saw(look)
             except (SyncError, TimeoutError) as error:
                 outage.failed(error if str(error) else DatabaseAwayError("look at the runs: no answer in time"))
                 is_checked = False
@@ -90,8 +89,8 @@ class Monitor:
             else:
                 outage.succeeded()
             await view.refresh_page()
-            if (summary := view.summary()) is not None:
-                sender.put(announcer.state(summary))
+            now = asyncio.get_running_loop().time()
+            await announcer.tell(view.summary(), look.ended, now)
             await asyncio.sleep(pause * random.uniform(0.8, 1.0))  # noqa: S311  # two monitors, two moments
 
     async def _show(self, view: View) -> None:

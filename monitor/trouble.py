@@ -44,7 +44,6 @@ class Kind(StrEnum):
     SLOW = "slow"
     NOT_BEGUN = "not_begun"
     STALE = "stale"
-    WILL_MISS = "will_miss"
 
     @property
     def state(self) -> State:
@@ -59,7 +58,6 @@ class Kind(StrEnum):
             Kind.GIVEN_UP: "Given up",
             Kind.NEEDS_APPROVAL: "Waiting for you",
             Kind.NOT_BEGUN: "Not begun",
-            Kind.WILL_MISS: "Too slow",
         }.get(self, self.capitalize())
 
 
@@ -118,7 +116,7 @@ def _of_stream(one: StreamSummary, around: Surroundings, name: Callable[[Stream]
     elif one.facts.status is Status.FAILED and one.facts.open_run is None:
         text = f"the last run of {called} failed ({one.facts.cause})"
         found.append(Trouble(Kind.FAILED, f"stream/{one.stream}/failed", one.stream, text))
-    if one.is_stale:
+    if one.is_stale and not (found and one.age_seconds is None):  # never complete: the other trouble says why
         since = f"was last complete {spoken(one.age_seconds)} ago" if one.age_seconds else "has never been complete"
         key = f"stream/{one.stream}/stale/{int(one.facts.succeeded_at or 0)}"
         found.append(Trouble(Kind.STALE, key, one.stream, f"{called} {since}", f"look: `syncd explain {one.stream}`"))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from monitor.trouble import remote
 from monitor.watch import spoken
 from syncd.contract.words import Status, Stream
 
@@ -63,7 +64,7 @@ def _running(one: StreamSummary, name: Callable[[Stream], str]) -> str:
         return f"{name(one.stream)} is about to begin"
     outlook = one.outlook
     if outlook is not None and outlook.wait_seconds is not None and outlook.wait_seconds > 5:
-        return f"{name(one.stream)} waits for {spoken(outlook.wait_seconds)} ({outlook.wait_reason})"
+        return f"{name(one.stream)} waits for {spoken(outlook.wait_seconds)} ({remote(outlook.wait_reason or '')})"
     of = f" of {run.pages_expected}" if run.pages_expected else ""
     eta = f", ready in {spoken(run.eta_seconds)}" if run.eta_seconds is not None else ""
     return f"{name(one.stream)} is at page {run.page}{of}{eta}"
@@ -95,6 +96,6 @@ def _next(streams: Sequence[StreamSummary], *, enabled: bool) -> list[str]:
 
 def _paused(one: StreamSummary, name: Callable[[Stream], str]) -> str:
     paused = one.outlook.paused if one.outlook is not None else None
-    by = f" by {paused.by}" if paused is not None and paused.by else ""
-    why = f" ({paused.reason})" if paused is not None and paused.reason else ""
+    by = f" by {remote(paused.by)}" if paused is not None and paused.by else ""
+    why = f" ({remote(paused.reason)})" if paused is not None and paused.reason else ""
     return f"{name(one.stream)} is paused{by}{why}: `syncd resume {one.stream}` lets it go on"

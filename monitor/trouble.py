@@ -119,7 +119,7 @@ def _of_stream(one: StreamSummary, around: Surroundings, name: Callable[[Stream]
     if one.is_stale and not (found and one.age_seconds is None):  # never complete: the other trouble says why
         since = f"was last complete {spoken(one.age_seconds)} ago" if one.age_seconds else "has never been complete"
         key = f"stream/{one.stream}/stale/{int(one.facts.succeeded_at or 0)}"
-        found.append(Trouble(Kind.STALE, key, one.stream, f"{called} {since}", f"look: `syncd explain {one.stream}`"))
+        found.append(Trouble(Kind.STALE, key, one.stream, f"{called} {since}", f"look: `syncd runs {one.stream}`"))
     return found
 
 
@@ -127,7 +127,7 @@ def _of_outlook(one: StreamSummary, outlook: StreamOutlook, called: str) -> list
     found, paused, last = [], outlook.paused, outlook.last_run
     if paused is not None and paused.by == BY_MONITOR:
         key = f"stream/{one.stream}/given_up/{int(paused.since.timestamp())}"
-        text = f"{called} is paused by the monitor: {_shortened(paused.reason)}"
+        text = f"{called} is paused by the monitor: {paused.reason}"
         found.append(Trouble(Kind.GIVEN_UP, key, one.stream, text, f"then `syncd resume {one.stream}`"))
     if last is not None and last.missing_keys is not None:
         text = f"{last.missing_keys:,} of {called} would vanish, and nothing does without your consent"
@@ -135,7 +135,7 @@ def _of_outlook(one: StreamSummary, outlook: StreamOutlook, called: str) -> list
         found.append(Trouble(Kind.NEEDS_APPROVAL, f"run/{last.run_id}/approval", one.stream, text, todo))
     elif last is not None and last.status is Status.FAILED:
         text = f"the last run of {called} ({last.cause})"
-        text += f": {_shortened(last.error_message)}" if last.error_message else ""
+        text += f": {remote(last.error_message)}" if last.error_message else ""
         text += _goes_on(one, outlook)
         todo = f"more: `syncd explain {str(last.run_id)[:13]}`"
         found.append(Trouble(Kind.FAILED, f"run/{last.run_id}/failed", one.stream, text, todo))
@@ -226,5 +226,7 @@ def _slot_key(around: Surroundings, one: StreamSummary) -> str:
     return f"stream/{one.stream}/slot/{around.outlook[one.stream].next_at}"
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
+def remote(text: str) -> str:
+    """Within a sentence of ours: short, and without backquotes, which would make it look like something to type."""
+    plain = text.replace("`", "'")
+    return plain if len(plain) <= LONGEST_REASON else f"{plain[:LONGEST_REASON]}…"

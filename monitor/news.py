@@ -1,9 +1,11 @@
 """What is worth telling, from what the watch has seen. Pure: each piece of news has a key, and is told once.
 
-trouble    something is wrong: see monitor/trouble.py. Slow runs are shown on the page and not told
-ended      the monitor has ended a stuck run, and what goes on from there
-recovered  whatever had trouble is well again: a stream when it is complete, the daemon when it is there
-ping       a run has begun or ended, for a service that notices when nothing comes any more
+    trouble    something is wrong: see monitor/trouble.py
+    ended      the monitor has ended a stuck run, and what goes on from there
+    recovered  whatever had trouble is well again: a stream when it is complete, the daemon when it is there
+    ping       a run has begun or ended, for a service that notices when nothing comes any more
+
+Slow runs are shown on the page and not told; a stuck one is told as such where the look that found it did not end it.
 """
 
 from __future__ import annotations

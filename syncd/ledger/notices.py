@@ -1,9 +1,12 @@
 """What was told to the outside: a row a notice, so that nothing is told twice, whoever found it.
 
-claim      the key is new: whoever inserted the row tells it
-recovered  the newest trouble of a subject is over: told once, its key is that trouble's with /over
-overdue    claimed RETRY_SECONDS ago and not sent: the process that had claimed it died, or gave up; again, until
-           GIVE_UP_SECONDS after it was made
+    claim      the key is new: whoever inserted the row tells it
+    recovered  what was told last of a subject was its trouble, or a run that the monitor ended, and all is well: told
+               once, its key is that notice's with /over
+    overdue    claimed RETRY_SECONDS ago and not sent: the process that had claimed it died, or gave up; again, until
+               GIVE_UP_SECONDS after it was made
+
+Arrival is noted last: a notice may come twice, with the same key, and is lost only after an hour of trying.
 """
 
 from __future__ import annotations
@@ -38,9 +41,9 @@ _RECOVER = """
 INSERT INTO notice (key, subject, event, body)
 SELECT n.key || '/over', w.subject, 'recovered', w.body::json
   FROM unnest(%(subjects)s::text[], %(bodies)s::text[]) w(subject, body) CROSS JOIN LATERAL (
-       SELECT key, event FROM notice WHERE subject = w.subject AND event IN ('trouble', 'recovered')
+       SELECT key, event FROM notice WHERE subject = w.subject AND event IN ('trouble', 'ended', 'recovered')
         ORDER BY made_at DESC LIMIT 1) n
- WHERE n.event = 'trouble'
+ WHERE n.event <> 'recovered'
     ON CONFLICT (key) DO NOTHING RETURNING key, subject, event, body::text
 """
 

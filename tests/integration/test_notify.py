@@ -99,7 +99,8 @@ async def test_a_failure_and_the_recovery_are_told_once_over_restarts_and_by_two
     end(stand, "failed", Cause.UPSTREAM)
     async with announcing(stand, listener) as announcer:
         await announcer.tell(await summary_of(stand), [], 0.0)
-        await eventually(lambda: len(listener.bodies("trouble")) == 2)
+        await eventually(lambda: not scalar(stand.conninfo, "SELECT count(*) FROM notice WHERE sent_at IS NULL"))
+    assert len(listener.bodies("trouble")) == 2
     assert len(listener.bodies("recovered")) == 1
     runs = scalar(stand.conninfo, "SELECT array_agg(run_id::text ORDER BY queued_at) FROM run")
     ends = ["/fail", "", "/fail"]

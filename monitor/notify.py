@@ -72,7 +72,7 @@ class Announcer:
         self._can_note = True
 
     async def tell(self, summary: Summary | None, ended: Iterable[Ended], now: float) -> None:
-        """After each look. summary None: the ledger cannot be read. now: by the event loop's clock. Never raises."""
+        """After each look. summary None: the ledger cannot be watched. now: by the event loop's clock. Never raises."""
         if self._settings().webhook_url is None and self._settings().ping_url is None:
             return
         self._tell_of_ledger(now, is_away=summary is None)
@@ -104,14 +104,14 @@ class Announcer:
         if not is_away:
             self._away_since = None
             if self._away_told:
-                body = {"kind": "ledger", "text": "Well again: the ledger can be read"}
+                body = {"kind": "ledger", "text": "Well again: the ledger is watched"}
                 self._put(Notice(f"{self._away_told}/over", news.LEDGER, RECOVERED, body))
                 self._away_told = ""
             return
         self._away_since = now if self._away_since is None else self._away_since
         if not self._away_told and now - self._away_since >= AWAY_SECONDS:
             self._away_told = f"ledger/{socket.gethostname()}/{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-            text = f"The ledger has not been readable for {now - self._away_since:.0f} s: nothing is watched"
+            text = f"The ledger has not been usable for {now - self._away_since:.0f} s: nothing is watched"
             todo = "look at PostgreSQL, then at `syncd check`"
             body = {"kind": "ledger_away", "text": text, "todo": todo}
             self._put(Notice(self._away_told, news.LEDGER, TROUBLE, body))

@@ -100,7 +100,8 @@ class Rescuer:
         forensics = await collect(self._postgres, run)
         if await rescue.find(self._postgres, run.run_id, fault, by=NAME, forensics=forensics):
             with about(run.stream, run.run_id):
-                log.warning("run.stuck", cause=fault.cause, why=fault.why)
+                rung = "end" if fault.cause in _NOBODY_TO_ASK else "ask"
+                log.warning("run.stuck", cause=fault.cause, why=fault.why, started=run.started_at, rung=rung)
 
     async def _still_asked(self, run: Observation, fault: Fault) -> bool:
         """Whether it has been asked to end itself, and has time left to do so."""

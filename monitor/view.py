@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -13,10 +14,10 @@ from prometheus_client.registry import Collector
 
 from monitor.config import Settings
 from monitor.metrics import accounts_of, families
-from monitor.page.picture import Picture
+from monitor.page.picture import LEDGER_TODO, Picture
 from monitor.panorama import Panorama
 from monitor.recovery import Look
-from monitor.summary import Summary, summarise
+from monitor.summary import State, Summary, summarise
 from monitor.work import expectation_of
 from syncd import __version__
 from syncd.contract.errors import SyncError
@@ -53,6 +54,8 @@ class View:
         self.look: Look | None = None
         self.looked_at: float | None = None
         """When the last look that succeeded ended, by the event loop's clock."""
+        self.watch_trouble: str | None = None
+        """Why the newest look did not succeed; None where it did."""
 
     def saw(self, look: Look) -> None:
         """The watch has looked."""
@@ -64,7 +67,8 @@ class View:
         since = self.seconds_since_look
         if since is None or since > 2 * watch_period_seconds(self.settings) + LONGEST_READ_SECONDS:
             return "failing"
-        return "degraded" if self.look is not None and self.look.failed else "ok"
+        has_failed = self.look is not None and self.look.failed
+        return "degraded" if has_failed or self.watch_trouble is not None else "ok"
 
     @property
     def seconds_since_look(self) -> float | None:
@@ -124,7 +128,25 @@ class View:
         if self._trouble is not None:
             return None
         around = self._panorama.surroundings(self._look_seconds)
-        return summarise(self._facts, self._panorama.observed, expectation_of(self.settings), time.time(), around)
+        found = summarise(self._facts, self._panorama.observed, expectation_of(self.settings), time.time(), around)
+        if self.watch_trouble is None:
+            return found
+        sentence = f"Not watched just now: {self.watch_trouble}. {LEDGER_TODO}"
+        return replace(found, state=State.UNHEALTHY, sentence=sentence, is_held=False)
+
+    def status_line(self) -> str:
+        """The line of `systemctl status`: `2 runs open, 0 stuck, last check 4s ago`."""
+        since = self.seconds_since_look
+        checked = "" if since is None else f"; last check {since:.0f}s ago"
+        if self.watch_trouble is not None:
+            return f"not watching {self.settings.database.place}: {self.watch_trouble}{checked}"
+        if self.look is None:
+            return "the first check is under way"
+        ended = {one.run_id for one in self.look.ended}
+        succeeded = sum(one.successor is not None for one in self.look.ended)
+        runs = sum(run.run_id not in ended for run, _ in self.look.verdicts) + succeeded
+        stuck = sum(run.run_id not in ended for run, _ in self.look.stuck)
+        return f"{runs} run{'' if runs == 1 else 's'} open, {stuck} stuck{checked.replace(';', ',')}"
 
     def picture(self) -> Picture:
         """For the page."""
@@ -134,7 +156,8 @@ class View:
             __version__,
             self.summary(),
             self._runs,
-            self._trouble,
+            # the watch, which asks alone, knows the reason; a read knows only that it had no answer
+            self._trouble and (self.watch_trouble or self._trouble),
             days=seen.days,
             jumps=seen.jumps,
             rates=seen.rates(),

@@ -6,7 +6,6 @@ The only place that knows every other one.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -255,8 +254,3 @@ async def _work(
             observer=observer,
             options=options,
         ).run()
-
-
-def leave_at_once(code: int) -> None:
-    """End the process without unwinding: the lease is left to lapse."""
-    os._exit(code)

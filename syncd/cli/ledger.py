@@ -6,7 +6,7 @@ from itertools import takewhile
 
 import click
 
-from syncd.cli.options import Place, json_option, on_ledger, with_place
+from syncd.cli.options import Place, on_ledger, with_place
 from syncd.cli.summary import COLOURS, print_run
 from syncd.cli.way import Way, on_way
 from syncd.contract.errors import ConfigError
@@ -18,7 +18,7 @@ from syncd.ledger.situation import load_states
 from syncd.policy.explanation import Around, explain_stream
 from syncd.policy.explanation import explain as explanation
 from syncd.policy.facts import run_facts
-from syncd.runtime.command import print_json
+from syncd.runtime.command import json_option, print_json
 from syncd.runtime.postgres import Postgres
 
 DATABASE = frozenset({"database"})

@@ -13,9 +13,8 @@ from uuid import UUID
 import click
 
 from syncd.app import stream_of
-from syncd.cli import EXIT_FAILED
 from syncd.cli.ledger import DATABASE, find_run, parse_stream
-from syncd.cli.options import Place, choose_accounts, json_option, with_place
+from syncd.cli.options import Place, choose_accounts, with_place
 from syncd.cli.run import EXIT_BUSY
 from syncd.cli.way import Way, on_way, say_way
 from syncd.contract.runs import Paused, RunRow
@@ -25,7 +24,7 @@ from syncd.ledger import accounts, pauses
 from syncd.ledger import runs as ledger
 from syncd.ledger.overview import load_pauses
 from syncd.ledger.queue import Living, Queued, Wanted, enqueue
-from syncd.runtime.command import initiator, print_json
+from syncd.runtime.command import EXIT_FAILED, initiator, json_option, print_json
 from syncd.runtime.postgres import Postgres
 
 Answer = Queued | Living | Paused

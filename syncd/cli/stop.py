@@ -15,15 +15,14 @@ from dataclasses import dataclass, field
 
 import click
 
-from syncd.cli import EXIT_FAILED
 from syncd.cli.ledger import DATABASE
-from syncd.cli.options import Place, json_option, place_of, with_place
+from syncd.cli.options import Place, place_of, with_place
 from syncd.cli.way import NoAnswerError, Way, on_way, open_door
 from syncd.config import Settings
 from syncd.contract.errors import SyncError
 from syncd.contract.text import escape
 from syncd.ledger import pauses
-from syncd.runtime.command import initiator, print_json
+from syncd.runtime.command import EXIT_FAILED, initiator, json_option, print_json
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.presence import LivingDaemon, Presence, find_daemons
 

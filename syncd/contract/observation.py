@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from syncd.contract.runs import Owner
@@ -37,6 +38,7 @@ class Observation:
     deadline_seconds_left: float | None
     lease_seconds_left: float | None
     is_found: bool
+    started_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from syncd.ledger.schema import check_ledger
 from syncd.ledger.situation import OpenRun, StreamState, book_next, load_states
 from syncd.policy.schedule import FREE_RESUMES, Situation, Start, decide, failure_backoff_seconds
 from syncd.runtime.log import about
-from syncd.runtime.outage import outage
+from syncd.runtime.outage import Trouble
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.process import proven_dead
 from syncd.runtime.waiting import wait_at_most
@@ -51,11 +51,14 @@ class Scheduler:
         self.workers: dict[Stream, StreamWorker] = {}
         self._leaving: list[StreamWorker] = []
         self.paused: set[Stream] = set()
-        self.trouble: str | None = None
-        """Why nothing can begin just now: the ledger is away, read-only, or not this release's."""
-        self._unusable = False
+        self._trouble = Trouble()
         self._woken = asyncio.Event()
         self._draining = False
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can begin just now: the ledger is away, read-only, or not this release's."""
+        return self._trouble.text
 
     def add(self, worker: StreamWorker) -> None:
         """Serve one more stream."""
@@ -75,25 +78,12 @@ class Scheduler:
             try:
                 await self.tick()
             except SyncError as error:
-                self._note_trouble(error)
+                self._trouble.note(error)
             except TimeoutError:
-                self._note_trouble(DatabaseAwayError("look at all streams: no answer in time"))
+                self._trouble.note(DatabaseAwayError("look at all streams: no answer in time"))
             else:
-                outage.succeeded()
-                if self._unusable:
-                    log.warning("ledger.usable_again")
-                self.trouble, self._unusable = None, False
+                self._trouble.over()
             await self._pause()
-
-    def _note_trouble(self, error: SyncError) -> None:
-        """Said once. Nothing begins, and the next tick looks again: a restart would find the same ledger, and
-        an exit would leave nobody to notice that it was restored or that its release was installed."""
-        self.trouble = str(error)
-        if isinstance(error, DatabaseAwayError):
-            outage.failed(error)
-        elif not self._unusable:
-            self._unusable = True
-            log.error("ledger.unusable", error=str(error))
 
     async def _pause(self) -> None:
         """Until the next tick, or the next slot where that is earlier."""

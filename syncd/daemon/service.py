@@ -11,27 +11,25 @@ restart.
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
-import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
 
-from syncd.app import leave_at_once, open_postgres, stream_of
+from syncd.app import open_postgres, stream_of
 from syncd.config import AccountSettings, Settings
 from syncd.contract.errors import ConfigError, DatabaseAwayError, SyncError
 from syncd.contract.words import Stream
 from syncd.daemon.api import DaemonApi
-from syncd.daemon.drain import drain_bounded, leave_soon
+from syncd.daemon.drain import drain_bounded
 from syncd.daemon.scheduler import Scheduler
 from syncd.daemon.worker import StreamWorker
 from syncd.ledger import accounts
 from syncd.ledger.schema import check_ledger
 from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
+from syncd.runtime.service import DISABLED_NOTE, Orders, leave_soon, read_anew, running, say_disabled, spare_what_stays
 from syncd.runtime.systemd import Notifier, feed_watchdog
 from syncd.runtime.waiting import wait_at_most
 
@@ -43,7 +41,6 @@ LONGEST_LOOK_SECONDS = 10.0
 ADD_AGAIN_SECONDS = 5.0
 STATUS_SECONDS = 1.0
 EXTEND_SECONDS = 60.0
-DISABLED_NOTE = "auto-sync disabled via DISABLE_AUTO_SYNC"
 
 
 class Daemon:
@@ -53,9 +50,7 @@ class Daemon:
         self._load = load
         self.settings = load()
         self._notifier = notifier
-        self._ended = asyncio.Event()
-        self._reload = asyncio.Event()
-        self._stopped_by = ""
+        self._orders = Orders(notifier)
         self._refused: set[Stream] = set()
         """Accounts of another identity than the ledger's: said once, left out until the next reload."""
         self._owed = False
@@ -63,7 +58,7 @@ class Daemon:
 
     async def run(self) -> None:
         """Serve until told to stop."""
-        self._listen_to_signals()
+        self._orders.listen(self._say_stopping)
         watchdog = asyncio.create_task(feed_watchdog(self._notifier))
         try:
             async with open_postgres(self.settings) as postgres:
@@ -83,7 +78,7 @@ class Daemon:
         delay = FIRST_RETRY_SECONDS
         waiting = f"waiting for PostgreSQL at {self.settings.database.place}"
         self._notifier.status(waiting)
-        while not self._ended.is_set():
+        while not self._orders.ended.is_set():
             self._notifier.extend_timeout(EXTEND_SECONDS)
             try:
                 if await self._unless_ended(self._look_at_database(postgres, scheduler, api)):
@@ -92,7 +87,7 @@ class Daemon:
             except DatabaseAwayError as error:
                 outage.failed(error)
                 self._notifier.status(f"{waiting}: {error}")
-                await wait_at_most(self._ended, delay * random.uniform(0.75, 1.25))  # noqa: S311  # no herd
+                await wait_at_most(self._orders.ended, delay * random.uniform(0.75, 1.25))  # noqa: S311  # no herd
                 delay = min(LONGEST_RETRY_SECONDS, delay * 2)
         return False
 
@@ -110,7 +105,7 @@ class Daemon:
 
     async def _unless_ended(self, work: Coroutine[Any, Any, None]) -> bool:
         """Whether the work was done before we were told to stop; its errors are raised."""
-        task, ended = asyncio.create_task(work), asyncio.create_task(self._ended.wait())
+        task, ended = asyncio.create_task(work), asyncio.create_task(self._orders.ended.wait())
         await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
         if task.done():
@@ -124,18 +119,18 @@ class Daemon:
         sync = self.settings.sync
         async with api.serving(sync.control_address, sync.control_port) as control:
             if self.settings.disable_auto_sync:
-                _say_disabled()
+                say_disabled()
             api.is_ready = True
-            _spare_what_stays()
+            spare_what_stays()
             self._notifier.ready()
             log.notice("daemon.ready", streams=len(scheduler.workers))
-            async with _running(
+            async with running(
                 scheduler.run(), self._show(scheduler), self._reload_when_asked(postgres, scheduler, api)
             ):
-                await self._ended.wait()
+                await self._orders.ended.wait()
                 api.is_ready = False
                 control.feed.close()
-                await drain_bounded(postgres, scheduler.drain(f"stopped by {self._stopped_by}"))
+                await drain_bounded(postgres, scheduler.drain(f"stopped by {self._orders.ended_by}"))
 
     async def _add(self, postgres: Postgres, scheduler: Scheduler, api: DaemonApi, account: AccountSettings) -> None:
         """Serve an account's stream; one with a changed identity is left out, and said."""
@@ -153,7 +148,7 @@ class Daemon:
 
     async def _show(self, scheduler: Scheduler) -> None:
         """One line for `systemctl status`."""
-        while not self._ended.is_set():
+        while not self._orders.ended.is_set():
             self._notifier.status(status_line(scheduler))
             await asyncio.sleep(STATUS_SECONDS)
 
@@ -161,24 +156,19 @@ class Daemon:
         while True:
             try:
                 async with asyncio.timeout(ADD_AGAIN_SECONDS if self._owed else None):
-                    await self._reload.wait()
+                    await self._orders.reload.wait()
             except TimeoutError:
                 await self._add_new(postgres, scheduler, api)
                 continue
-            self._reload.clear()
-            if self._ended.is_set():
+            self._orders.reload.clear()
+            if self._orders.ended.is_set():
                 continue  # nothing begins any more, and READY after STOPPING would be a lie
             self._notifier.reloading()
-            try:
-                settings = await asyncio.to_thread(self._load)  # files, perhaps on a slow disk
-            except ConfigError as error:
-                for problem in error.problems:
-                    log.error("config.refused", problem=problem)
-                log.error("config.kept", reason="the new configuration has problems; the old one stays")
-            else:
+            settings = await read_anew(self._load)
+            if settings is not None:
                 self._apply(settings, scheduler, api)
                 await self._add_new(postgres, scheduler, api)
-            if not self._ended.is_set():
+            if not self._orders.ended.is_set():
                 self._notifier.ready()
 
     async def _add_new(self, postgres: Postgres, scheduler: Scheduler, api: DaemonApi) -> None:
@@ -201,7 +191,7 @@ class Daemon:
         self._refused.clear()  # somebody may have confirmed it
         scheduler.enabled = not settings.disable_auto_sync
         if settings.disable_auto_sync and not old.disable_auto_sync:
-            _say_disabled()
+            say_disabled()
         for stream in scheduler.workers.keys() - {stream_of(account) for account in settings.accounts}:
             scheduler.remove(stream)
             log.warning("account.removed", stream=str(stream))
@@ -218,63 +208,13 @@ class Daemon:
             log.warning("config.needs_restart", settings="control address and port, database")
         log.notice("config.reloaded", accounts=len(settings.accounts))
 
-    def _listen_to_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-
-        def stop(number: signal.Signals) -> None:
-            if self._ended.is_set():
-                leave_at_once(128 + number)
-            self._stopped_by = number.name
-            log.notice("daemon.stopping", signal=number.name)
-            self._ended.set()
-            self._notifier.stopping()
-            self._notifier.status(f"stopping: {number.name}; storing the pages already received")
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
-
-
-def _spare_what_stays() -> None:
-    """Modules, classes and settings live as long as we do: 75,000 objects. To look through them all for garbage
-    stopped the event loop for 30 to 45 ms, every few hundred requests; without them it is 3 ms."""
-    gc.collect()
-    gc.freeze()
-
-
-@asynccontextmanager
-async def _running(*coroutines: object) -> AsyncIterator[None]:
-    """These beside the body; the failure of one ends the body."""
-    body = asyncio.current_task()
-    failed: list[BaseException] = []
-
-    def note(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            failed.append(error)
-            if body is not None:
-                body.cancel()
-
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]  # type: ignore[call-overload]
-    for task in tasks:
-        task.add_done_callback(note)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if failed:
-            raise failed[0] from None
-        raise
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def _say_stopping(self, signal_name: str) -> None:
+        log.notice("daemon.stopping", signal=signal_name)
+        self._notifier.status(f"stopping: {signal_name}; storing the pages already received")
 
 
 def _login_of(account: AccountSettings) -> tuple[str, str]:
     return account.host, account.username
-
-
-def _say_disabled() -> None:
-    log.warning("sync.disabled", note=DISABLED_NOTE)
 
 
 def status_line(scheduler: Scheduler) -> str:

@@ -13,7 +13,7 @@ from syncd.runtime.postgres import Connection, Postgres
 
 _OBSERVE = """
 SELECT r.run_id, a.source, a.name AS account, s.resource, r.status, r.fence, r.pages, r.last_page,
-       r.cancel_requested_by, s.paused_at IS NOT NULL AS paused, r.wait_reason,
+       r.cancel_requested_by, s.paused_at IS NOT NULL AS paused, r.wait_reason, r.started_at,
        l.owner_host, l.owner_boot, l.owner_pid, l.owner_started,
        extract(epoch FROM n.at - r.queued_at)::float8 AS queued_seconds,
        extract(epoch FROM n.at - r.started_at)::float8 AS started_seconds,

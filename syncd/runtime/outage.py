@@ -3,6 +3,8 @@
 Many parts of a process notice an outage, each in its own time: a page's statement at once, the pool seconds
 later, a connection that was idle perhaps only when all is well again. So it is over when something succeeds
 and nothing has failed for `QUIET_SECONDS`.
+
+A ledger that answers and cannot be used all the same (no schema, one of another release) is said as often: `Trouble`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import time
 from collections.abc import Callable
 
 import structlog
+
+from syncd.contract.errors import DatabaseAwayError, SyncError
 
 log = structlog.get_logger()
 
@@ -51,11 +55,41 @@ class Outage:
             _say("database.came_back")
         self._failed_at = self._pool_said = None
 
+    @property
+    def lasts(self) -> bool:
+        """Whether it has been said, and its end has not."""
+        return self._failed_at is not None
+
     def is_new(self, record: logging.LogRecord) -> bool:
         """Whether the pool has not said this before in this outage: it tells the reason, at every attempt."""
         text = _ADDRESS.sub("", record.getMessage())
         is_new, self._pool_said = text != self._pool_said, text
         return is_new
+
+
+class Trouble:
+    """What keeps a service that goes on looking from its ledger, said once. text: None where all is well."""
+
+    def __init__(self) -> None:
+        self.text: str | None = None
+        self._unusable = False
+
+    def note(self, error: SyncError) -> None:
+        """A look failed. The next one comes: a restart would find the same ledger, and an exit would leave nobody to
+        notice that it was restored or that its release was installed."""
+        self.text = str(error)
+        if isinstance(error, DatabaseAwayError):
+            outage.failed(error)
+        elif not self._unusable:
+            self._unusable = True
+            log.error("ledger.unusable", error=str(error))
+
+    def over(self) -> None:
+        """A look succeeded."""
+        outage.succeeded()
+        if self._unusable:
+            log.warning("ledger.usable_again")
+        self.text, self._unusable = None, False
 
 
 def _say(event: str, **facts: str) -> None:

@@ -6,6 +6,7 @@ from tests.mutants.commands import COMMANDS
 from tests.mutants.monitor import MONITOR
 from tests.mutants.mutant import Mutant, Replacement
 from tests.mutants.page import PAGE
+from tests.mutants.service import SERVICE
 
 FENCE = "tests/integration/test_fence.py"
 CLAIMS = "tests/integration/test_claims.py"
@@ -302,7 +303,7 @@ FURTHER = (
     ),
     Mutant(
         "a secret of the new configuration is not hidden",
-        (Replacement("syncd/cli/serve.py", ", secrets=secrets_of(settings))", ")"),),
+        (Replacement("syncd/runtime/service.py", ", secrets=secrets_of(settings))", ")"),),
         (f"{JOURNAL}::test_no_secret_is_in_the_journal_the_status_or_an_answer",),
     ),
     Mutant(
@@ -314,7 +315,7 @@ FURTHER = (
         "the level of the log is read at the start only",
         (
             Replacement(
-                "syncd/cli/serve.py", "level=None if place.verbose else settings.sync.log_level, secrets", "secrets"
+                "syncd/runtime/service.py", "level=None if verbose else settings.sync.log_level, secrets", "secrets"
             ),
         ),
         (f"{JOURNAL}::test_the_level_notice_hides_what_is_below_and_a_reload_changes_it",),
@@ -366,4 +367,5 @@ FURTHER = (
     *COMMANDS,
     *MONITOR,
     *PAGE,
+    *SERVICE,
 )

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from monitor.page import document
+from monitor.page.facts import counts_of, facts_of
 from monitor.page.text import render_counts, render_text
 from monitor.view import View
 from syncd.http.access import Access, Need, access_of, may_read
@@ -46,7 +47,7 @@ class Port:
         return answer_metrics(self._view.exposition())
 
     async def _page(self, call: Call) -> web.StreamResponse:
-        await self._view.refresh()
+        await self._view.refresh_page()
         picture = self._view.picture()
         shows_all = may_read(call.request, call.access)
         headers = {**COMMON_HEADERS, **document.HEADERS}
@@ -57,14 +58,10 @@ class Port:
         return web.Response(text=html, headers=headers, content_type="text/html")
 
     async def _status(self, call: Call) -> web.StreamResponse:
-        await self._view.refresh()
-        summary, trouble = self._view.summary(), self._view.picture().trouble
+        await self._view.refresh_page()
+        picture = self._view.picture()
         shows_all = may_read(call.request, call.access)
-        if summary is None:
-            why = f": {trouble}" if shows_all else ""
-            return answer_json({"status": "unhealthy", "sentence": f"The ledger cannot be read{why}"})
-        facts = summary.as_dict() if shows_all else {"status": str(summary.state), "counts": summary.counts()}
-        return answer_json({**facts, "watch": self._view.watch_state})
+        return answer_json(facts_of(picture) if shows_all else counts_of(picture))
 
     async def _livez(self, _: Call) -> web.StreamResponse:
         return answer_json({"status": "alive"})

@@ -18,7 +18,6 @@ from monitor.notify import Announcer, Sender
 from monitor.recovery import Look, Rescuer
 from monitor.view import View, watch_period_seconds
 from syncd.contract.errors import DatabaseAwayError, SyncError
-from syncd.ledger.runs import load_runs
 from syncd.ledger.schema import check_ledger
 from syncd.runtime.outage import Trouble, outage
 from syncd.runtime.postgres import Postgres
@@ -29,7 +28,6 @@ log = structlog.get_logger()
 LONGEST_PROBE_SECONDS = 5.0
 LONGEST_LOOK_SECONDS = 60.0
 RETRY_SECONDS = 5.0
-RUNS_ANNOUNCED = 50
 
 
 class Rounds:
@@ -39,8 +37,7 @@ class Rounds:
         self._postgres = postgres
         self._settings = settings
         self._view = view
-        self._sender = sender
-        self._announcer = Announcer(settings.sync.webhook_url, settings.sync.ping_url)
+        self._announcer = Announcer(postgres, sender, lambda: self._settings.sync)
         self._rescuer = Rescuer(postgres, settings.patience, lambda: not self._settings.disable_auto_sync)
         self._trouble = Trouble()
         self._fault: str | None = None
@@ -50,19 +47,20 @@ class Rounds:
         """From the next look on, which comes at once."""
         self._settings = settings
         self._rescuer.patience = settings.patience
-        self._announcer.aim(settings.sync.webhook_url, settings.sync.ping_url)
         self._woken.set()
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self._look_once()
-            await self._view.refresh()
-            if (summary := self._view.summary()) is not None:
-                self._sender.put(self._announcer.state(summary))
+            look = await self._look_once()
+            await self._view.refresh_page()
+            now = asyncio.get_running_loop().time()
+            summary = self._view.summary() if self._view.watch_trouble is None else None
+            await self._announcer.tell(summary, look.ended, now)
             await self._pause()
 
-    async def _look_once(self) -> None:
+    async def _look_once(self) -> Look:
+        look = Look()
         began = asyncio.get_running_loop().time()
         try:
             look = await self._look()
@@ -80,20 +78,16 @@ class Rounds:
             duration_ms = round(1000 * (asyncio.get_running_loop().time() - began))
             log.debug("tick.done", open=len(look.verdicts), stuck=len(look.stuck), duration_ms=duration_ms)
         self._view.watch_trouble = self._trouble.text or self._fault
+        return look
 
     async def _look(self) -> Look:
         await give_up_after(LONGEST_PROBE_SECONDS, self._probe())
-        return await give_up_after(LONGEST_LOOK_SECONDS, self._look_and_announce())
+        return await give_up_after(LONGEST_LOOK_SECONDS, self._rescuer.look())
 
     async def _probe(self) -> None:
         # alone and first: the pool would say only after seconds, and without a reason, that it has no connection
         await (await self._postgres.connect("reach PostgreSQL")).close()
         await check_ledger(self._postgres)
-
-    async def _look_and_announce(self) -> Look:
-        look = await self._rescuer.look()
-        self._sender.put(self._announcer.runs(await load_runs(self._postgres, limit=RUNS_ANNOUNCED)))
-        return look
 
     def _is_new(self, error: Exception) -> bool:
         before, self._fault = self._fault, f"a fault of ours: {type(error).__name__}"

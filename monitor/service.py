@@ -14,7 +14,7 @@ from collections.abc import Callable
 import structlog
 
 from monitor.config import Settings
-from monitor.notify import Sender
+from monitor.notify import Sender, note_sent
 from monitor.port import serve_port
 from monitor.rounds import Rounds
 from monitor.view import View
@@ -48,7 +48,7 @@ class Monitor:
                 spare_what_stays()
                 self._notifier.ready()
                 log.notice("monitor.ready", port=port.port)
-                sender = Sender()
+                sender = Sender(lambda key: note_sent(postgres, key))
                 rounds = Rounds(postgres, self._settings, view, sender)
                 async with running(rounds.run(), sender.run(), self._show(view), self._reload_when_asked(rounds, view)):
                     await self._orders.ended.wait()

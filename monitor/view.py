@@ -14,13 +14,15 @@ from prometheus_client.registry import Collector
 
 from monitor.config import Settings
 from monitor.metrics import accounts_of, families
-from monitor.page.picture import Picture
+from monitor.page.picture import LEDGER_TODO, Picture
+from monitor.panorama import Panorama
 from monitor.recovery import Look
 from monitor.summary import State, Summary, summarise
 from monitor.work import expectation_of
 from syncd import __version__
 from syncd.contract.errors import SyncError
 from syncd.contract.runs import RunRow
+from syncd.contract.words import Status
 from syncd.ledger.runs import load_runs
 from syncd.ledger.scrape import StreamFacts, load_facts
 from syncd.runtime.postgres import Postgres
@@ -47,6 +49,8 @@ class View:
         self._facts: Sequence[StreamFacts] = ()
         self._runs: Sequence[RunRow] = ()
         self._trouble: str | None = "it has not been read yet"
+        self._panorama = Panorama()
+        self._panorama_at = -FRESH_SECONDS
         self.look: Look | None = None
         self.looked_at: float | None = None
         """When the last look that succeeded ended, by the event loop's clock."""
@@ -88,6 +92,34 @@ class View:
             self._read_at = loop.time()
             self._read_seconds = self._read_at - began
 
+    async def refresh_page(self) -> None:
+        """The same, and what only people look at."""
+        await self.refresh()
+        loop = asyncio.get_running_loop()
+        async with self._reading:
+            if self._trouble is not None or loop.time() - self._panorama_at < FRESH_SECONDS:
+                return
+            try:
+                work = self._panorama.refresh(self._postgres, self.settings)
+                await give_up_after(LONGEST_READ_SECONDS, work)
+                self._panorama.note_calls(
+                    {run.run_id: run.requests for run in self._runs if run.status is Status.RUNNING}
+                )
+                await self._panorama.refresh_history(self._postgres, self._runs, LONGEST_READ_SECONDS)
+            except SyncError as error:
+                self._trouble = str(error)
+            except OutOfTimeError:
+                self._trouble = f"no answer within {LONGEST_READ_SECONDS:.0f} s"
+            self._panorama_at = loop.time()
+
+    @property
+    def _look_seconds(self) -> float | None:
+        """Until the watch looks again; None where it does not."""
+        since = self.seconds_since_look
+        if since is None or self.watch_state == "failing":
+            return None
+        return max(1.0, watch_period_seconds(self.settings) - since)
+
     async def _read(self) -> tuple[Sequence[StreamFacts], Sequence[RunRow]]:
         return await load_facts(self._postgres), await load_runs(self._postgres, limit=RUNS_SHOWN)
 
@@ -95,11 +127,12 @@ class View:
         """None where the ledger cannot be read."""
         if self._trouble is not None:
             return None
-        verdicts = self.look.verdicts if self.look is not None else []
-        found = summarise(self._facts, verdicts, expectation_of(self.settings), time.time())
+        around = self._panorama.surroundings(self._look_seconds)
+        found = summarise(self._facts, self._panorama.observed, expectation_of(self.settings), time.time(), around)
         if self.watch_trouble is None:
             return found
-        return replace(found, state=State.UNHEALTHY, sentence=f"Not watched just now: {self.watch_trouble}")
+        sentence = f"Not watched just now: {self.watch_trouble}. {LEDGER_TODO}"
+        return replace(found, state=State.UNHEALTHY, sentence=sentence, is_held=False)
 
     def status_line(self) -> str:
         """The line of `systemctl status`: `2 runs open, 0 stuck, last check 4s ago`."""
@@ -117,9 +150,20 @@ class View:
 
     def picture(self) -> Picture:
         """For the page."""
-        # the watch, which asks alone, knows the reason; a read knows only that it had no answer
-        trouble = self._trouble and (self.watch_trouble or self._trouble)
-        return Picture(datetime.now(UTC), __version__, self.summary(), self._runs, trouble)
+        seen = self._panorama
+        return Picture(
+            datetime.now(UTC),
+            __version__,
+            self.summary(),
+            self._runs,
+            # the watch, which asks alone, knows the reason; a read knows only that it had no answer
+            self._trouble and (self.watch_trouble or self._trouble),
+            days=seen.days,
+            jumps=seen.jumps,
+            rates=seen.rates(),
+            watch_state=self.watch_state,
+            seconds_since_look=self.seconds_since_look,
+        )
 
     def exposition(self) -> bytes:
         """For Prometheus, in its text format. Without the ledger its own series are absent, not 0."""

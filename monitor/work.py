@@ -12,6 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from monitor.config import Settings
 from monitor.forensics import collect
+from monitor.panorama import load_surroundings
 from monitor.summary import Expectation, Summary, summarise
 from monitor.watch import Verdict, judge, spoken
 from syncd.contract.errors import DatabaseAwayError, FatalError, SyncError
@@ -80,8 +81,9 @@ async def stuck(postgres: Postgres, settings: Settings) -> list[dict[str, Any]]:
 
 async def report(postgres: Postgres, settings: Settings) -> Summary:
     """How everything is."""
-    verdicts = await look(postgres, settings)
-    return summarise(await _within_deadline(load_facts(postgres)), verdicts, expectation_of(settings), time.time())
+    verdicts, around = await look(postgres, settings), await _within_deadline(load_surroundings(postgres, settings))
+    facts = await _within_deadline(load_facts(postgres))
+    return summarise(facts, verdicts, expectation_of(settings), time.time(), around)
 
 
 async def recover(

@@ -31,6 +31,8 @@ OUR_TABLES = (
     "idempotency",
     "rescue",
     "standing_pause",
+    "run_day",
+    "notice",
     "record",
     "change",
     "quarantine",

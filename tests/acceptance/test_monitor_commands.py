@@ -83,7 +83,7 @@ async def test_the_functions_that_scripts_used(start: Start) -> None:
     )
     stuck, cleaned, health = json.loads(done.stdout)
     assert (stuck, cleaned, health["status"], health["stuck"]) == ([], 0, "healthy", 0)
-    assert health["sentence"].startswith("All good: emag/main/offers finished")
+    assert health["sentence"].startswith("All good: main finished")
     assert health["streams"]["emag/main/offers"]["records"] == 120
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.commands import COMMANDS
 from tests.mutants.monitor import MONITOR
 from tests.mutants.mutant import Mutant, Replacement
+from tests.mutants.page import PAGE
 from tests.mutants.schedule import SCHEDULE
 from tests.mutants.service import SERVICE
 
@@ -443,5 +444,6 @@ FURTHER = (
     *COMMANDS,
     *MONITOR,
     *SCHEDULE,
+    *PAGE,
     *SERVICE,
 )

@@ -90,8 +90,8 @@ SERVICE = (
         (
             Replacement(
                 "monitor/rounds.py",
-                "        self._announcer.aim(settings.sync.webhook_url, settings.sync.ping_url)\n",
-                "",
+                "Announcer(postgres, sender, lambda: self._settings.sync)",
+                "Announcer(postgres, sender, lambda: settings.sync)",
             ),
         ),
         (_RELOAD,),

@@ -23,3 +23,43 @@ CREATE INDEX sweep_page_of_run ON sweep_page (run_id);
 CREATE INDEX run_of_sweep ON run (sweep_id);
 -- The last success of a stream, however many runs have failed since.
 CREATE INDEX complete_run ON run (stream_id, queued_at DESC) WHERE status = 'complete';
+
+-- The days of the status page, counted as runs end: reading a month of runs for it would take longer each day.
+CREATE TABLE run_day (
+    stream_id bigint NOT NULL REFERENCES stream,
+    day       date NOT NULL,
+    status    text NOT NULL,
+    runs      bigint NOT NULL,
+    PRIMARY KEY (stream_id, day, status)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE run_day IS 'How many runs of a stream ended in a status, by day of their end in UTC; plans do not count';
+
+INSERT INTO run_day (stream_id, day, status, runs)
+SELECT stream_id, (completed_at AT TIME ZONE 'UTC')::date, status, count(*) FROM run
+ WHERE completed_at > clock_timestamp() - interval '31 days' AND NOT dry_run GROUP BY 1, 2, 3;
+
+CREATE FUNCTION count_run_day() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    INSERT INTO run_day AS d (stream_id, day, status, runs)
+    VALUES (NEW.stream_id, (NEW.completed_at AT TIME ZONE 'UTC')::date, NEW.status, 1)
+        ON CONFLICT (stream_id, day, status) DO UPDATE SET runs = d.runs + 1;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER ended_runs_are_counted AFTER UPDATE OF completed_at ON run
+    FOR EACH ROW WHEN (OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL AND NOT NEW.dry_run)
+    EXECUTE FUNCTION count_run_day();
+
+-- What was told to whom: one row a notice, so that a restart, or a second monitor, says nothing twice.
+CREATE TABLE notice (
+    key        text PRIMARY KEY,
+    subject    text NOT NULL,
+    event      text NOT NULL,
+    body       json NOT NULL,
+    made_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    claimed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    sent_at    timestamptz
+);
+CREATE INDEX notice_of_subject ON notice (subject, made_at DESC);
+CREATE INDEX notice_not_sent ON notice (claimed_at) WHERE sent_at IS NULL;
+CREATE INDEX notice_age ON notice (made_at);

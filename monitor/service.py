@@ -89,6 +89,7 @@ class Monitor:
                 pause = min(pause, RETRY_SECONDS)
             else:
                 outage.succeeded()
+                pause = min(pause, rescuer.again_in_seconds or pause)
             await view.refresh()
             if (summary := view.summary()) is not None:
                 sender.put(announcer.state(summary))

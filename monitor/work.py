@@ -18,10 +18,11 @@ from syncd.contract.errors import FatalError, SyncError
 from syncd.contract.observation import Fault, Observation
 from syncd.contract.words import Cause
 from syncd.ledger import rescue
+from syncd.ledger.eviction import evict_silent_writers
 from syncd.ledger.observation import observe
 from syncd.ledger.schema import check_schema
 from syncd.ledger.scrape import load_facts
-from syncd.runtime.postgres import Postgres
+from syncd.runtime.postgres import Postgres, application_name
 
 APPLICATION = "sync-monitor"
 
@@ -37,7 +38,7 @@ async def open_ledger(settings: Settings) -> AsyncIterator[Postgres]:
 def open_postgres(settings: Settings) -> Postgres:
     """The database of the settings, not connected yet."""
     database = settings.database
-    conninfo = make_conninfo(database.conninfo.get_secret_value(), application_name=APPLICATION)
+    conninfo = make_conninfo(database.conninfo.get_secret_value(), application_name=application_name(APPLICATION))
     return Postgres(conninfo, database.schema_name, pool_max=database.pool_max)
 
 
@@ -70,9 +71,12 @@ async def recover(
     """End runs by hand: the named ones (by the beginning of their ids), else those that began so long ago (0: every
     open one), else the stuck ones. FatalError names what could not be ended; the others are."""
     ended, failed = [], []
-    for run, fault in _chosen(await look(postgres, settings), runs, older_than_hours, by):
+    chosen = _chosen(await look(postgres, settings), runs, older_than_hours, by)
+    forensics = await collect(postgres, [run for run, _ in chosen])
+    await evict_silent_writers(postgres)
+    for run, fault in chosen:
         try:
-            await rescue.find(postgres, run.run_id, fault, by=by, forensics=await collect(postgres, run))
+            await rescue.find(postgres, run.run_id, fault, by=by, forensics=forensics[run.run_id])
             one = await rescue.end(postgres, run.run_id, lambda _, fault=fault: fault, resume=resume)  # type: ignore[misc]
         except SyncError as error:
             failed.append(f"run {run.run_id} of {run.stream}: {error}")

@@ -17,6 +17,8 @@ class Observation:
     moved_since_wait    whether a page was committed after that wait's end
     lease_seconds_left  negative once it has lapsed; None where the lease is not this run's
     is_found            whether it was found stuck before, with its forensics stored
+    call_seconds        the longest that one of its calls may take; None where it has not said
+    queued_seconds      since it was queued, or since the end of a pause that came after
     """
 
     run_id: UUID
@@ -37,6 +39,7 @@ class Observation:
     deadline_seconds_left: float | None
     lease_seconds_left: float | None
     is_found: bool
+    call_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,10 +57,12 @@ async def watch_trust(holder: LeaseHolder, claim: Claim, stop: StopSignal) -> No
 
 
 async def keep_books(postgres: Postgres, claim: Claim, recorder: Recorder, stop: StopSignal) -> None:
-    """Write the accumulators and look for a cancel, until cancelled."""
+    """Write the accumulators and what the run does, and look for a cancel, until cancelled. At a stop at once: if
+    the run then does not end, the monitor can read where its tasks stood."""
     while True:
-        await asyncio.sleep(FLUSH_SECONDS)
+        await (stop.wait_at_most(FLUSH_SECONDS) if stop.outcome is None else asyncio.sleep(FLUSH_SECONDS))
         try:
+            await recorder.activity.keep(postgres, claim, asyncio.get_running_loop().time())
             await recorder.flush(postgres, claim.run_id)
             cancelled_by = await load_cancel(postgres, claim)
         except DatabaseAwayError:

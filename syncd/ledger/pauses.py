@@ -38,7 +38,7 @@ async def resume(postgres: Postgres, stream: Stream | None) -> int:
     async with postgres.connection("resume") as connection:
         cursor = await connection.execute(
             "UPDATE stream SET paused_at = NULL, paused_by = NULL, pause_reason = NULL, failures = 0, rescues = 0,"
-            f" next_attempt_at = NULL WHERE paused_at IS NOT NULL AND {_OF}",
+            f" next_attempt_at = NULL, resumed_at = clock_timestamp() WHERE paused_at IS NOT NULL AND {_OF}",
             _names(stream),
         )
         return cursor.rowcount

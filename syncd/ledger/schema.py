@@ -30,6 +30,7 @@ OUR_TABLES = (
     "consent",
     "idempotency",
     "rescue",
+    "activity",
     "record",
     "change",
     "quarantine",

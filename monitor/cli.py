@@ -78,8 +78,7 @@ def stuck(place: tuple[Path | None, Path | None, int], as_json: bool) -> None:
     """List the runs that are stuck now. Exit code 1 where there are any."""
 
     async def ask(postgres: Postgres, settings: Settings) -> list[dict[str, Any]]:
-        seen = await work.look(postgres, settings)
-        return [work.stuck_as_dict(run, verdict) for run, verdict in seen if verdict.fault is not None]
+        return await work.stuck(postgres, settings)
 
     found = _on_ledger(place, ask)
     if as_json:

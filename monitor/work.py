@@ -111,6 +111,18 @@ def _fault(run: Observation, verdict: Verdict, by: str) -> Fault:
     return Fault(cause, f"{verdict.why}, and was ended by {by} {spoken(_age(run))} after it began")
 
 
+async def stuck(postgres: Postgres, settings: Settings) -> list[dict[str, Any]]:
+    """The stuck runs for scripts and JSON, each with the forensics: as stored, else as they are now."""
+    found = [(run, verdict) for run, verdict in await look(postgres, settings) if verdict.fault is not None]
+    fresh = await collect(postgres, [run for run, _ in found if not run.is_found])
+    facts = []
+    for run, verdict in found:
+        stored = await rescue.load_rescue(postgres, run.run_id)
+        forensics = stored.forensics if stored is not None else fresh.get(run.run_id)
+        facts.append(stuck_as_dict(run, verdict) | {"forensics": forensics})
+    return facts
+
+
 def stuck_as_dict(run: Observation, verdict: Verdict) -> dict[str, Any]:
     """A stuck run for scripts and JSON."""
     facts = asdict(run) | {"stream": str(run.stream), "run_id": str(run.run_id), "status": str(run.status)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from syncd.contract.runs import Owner
@@ -48,3 +50,18 @@ class Fault:
 
     cause: Cause
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """What was found of a stuck run, and what came of it. ended_at, successor and outcome are None until it is over;
+    forensics: see `monitor.forensics`."""
+
+    cause: Cause
+    why: str
+    found_by: str
+    found_at: datetime
+    ended_at: datetime | None
+    successor: UUID | None
+    outcome: str | None
+    forensics: dict[str, Any]

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
-from syncd.contract.observation import Fault, Observation
+from syncd.contract.observation import Fault, Observation, Rescue
 from syncd.contract.runs import Claim, Outcome
 from syncd.contract.words import Cause, Stream, status_of
 from syncd.ledger import accumulators
@@ -184,6 +184,17 @@ async def outcome_of(postgres: Postgres, claim: Claim, outcome: Outcome) -> Outc
     if row is None:
         return outcome
     return Outcome(Cause(row[0]), f"the run {row[1]}; the monitor asked it to end, and it did")
+
+
+async def load_rescue(postgres: Postgres, run_id: UUID) -> Rescue | None:
+    """What was found of this run; None where nobody has found it stuck."""
+    async with postgres.connection(f"read what was found of run {run_id}") as connection:
+        cursor = connection.cursor(row_factory=class_row(Rescue))
+        await cursor.execute(
+            "SELECT cause, why, found_by, found_at, ended_at, successor, outcome, forensics FROM rescue"
+            " WHERE run_id = %s", [run_id]
+        )  # fmt: skip
+        return await cursor.fetchone()
 
 
 async def _conclude(connection: Connection, before: Predecessor, fault: Fault, *, resume: bool) -> Ended:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from pathlib import Path
-from types import CodeType, FrameType
+from types import AsyncGeneratorType, CodeType, FrameType
 from typing import Any
 
 MOST_TASKS = 30
@@ -24,9 +25,11 @@ def _frames(coroutine: Any) -> Iterator[str]:
     for _ in range(MOST_FRAMES):
         kind = next((kind for kind in ("cr", "ag", "gi") if hasattr(coroutine, f"{kind}_code")), None)
         if kind is None:
-            if coroutine is not None:
-                yield type(coroutine).__name__
-            return
+            # what stands between an async generator and whoever asks it for more tells of it to nobody else
+            generator = next((one for one in gc.get_referents(coroutine) if isinstance(one, AsyncGeneratorType)), None)
+            if generator is None:
+                return
+            coroutine, kind = generator, "ag"
         yield _place(getattr(coroutine, f"{kind}_code"), getattr(coroutine, f"{kind}_frame"))
         coroutine = getattr(coroutine, f"{kind}_yieldfrom" if kind == "gi" else f"{kind}_await")
 

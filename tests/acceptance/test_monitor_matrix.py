@@ -102,35 +102,39 @@ async def is_freed_and_resumed(seen: Watched, process: object, story: Story, fen
     await wakes_and_writes_nothing(seen, process, story, fence)
 
 
+# In the next two the monitor goes before the successor comes: with such a threshold, nobody may wait long in a queue.
+
+
 async def test_wedged_on_a_socket_while_its_heart_beats(start: Start, tmp_path: Path) -> None:
     """The peer took the call and never answers, and the worker would wait ten minutes: it is asked, and obeys."""
     scene = await place(start, faults=["hang:page=4-99:times=forever"])
-    async with watched(scene, tmp_path, SHORT) as seen:
-        async with running(scene, EMAG_SYNC_REQUEST_TIMEOUT_SECONDS="600", **LEASE) as process:
+    async with running(scene, EMAG_SYNC_REQUEST_TIMEOUT_SECONDS="600", **LEASE) as process:
+        async with watched(scene, tmp_path, SHORT) as seen:
             run_id, fence = await seen.stored(3)
             story = await rescued(seen, run_id, seen.now)
-            assert (await ended(process))[0] == 1
-        assert_within(story, "no_progress", **OBEYED)
-        assert_forensics(scene, story, calling="page 4", stacks="PageReader._wait_for")
-        assert_silent(scene, story, fence)
-        said = scene.program.call("explain", str(run_id)).stdout
-        assert "Monitor found it stuck" in said
-        assert "It was on a call then: page 4" in said
-        assert f"run {story.successor} goes on from the checkpoint" in said
-        await goes_on(seen, story)
+        assert (await ended(process))[0] == 1
+    assert_within(story, "no_progress", **OBEYED)
+    assert_forensics(scene, story, calling="page 4", stacks="PageReader._wait_for")
+    assert_silent(scene, story, fence)
+    said = scene.program.call("explain", str(run_id)).stdout
+    assert "Monitor found it stuck" in said
+    assert "It was on a call then: page 4" in said
+    assert f"run {story.successor} goes on from the checkpoint" in said
+    await goes_on(seen, story)
 
 
 async def test_live_locked_and_deaf_while_its_heart_beats(start: Start, tmp_path: Path) -> None:
     """It renews its lease for ever, stores nothing and heeds nobody: the fence ends it."""
     scene = await place(start)
-    async with watched(scene, tmp_path, SHORT) as seen, wedged(scene, "deaf", **LEASE) as process:
-        run_id, fence = await seen.stored(3)
-        story = await rescued(seen, run_id, seen.now)
+    async with wedged(scene, "deaf", **LEASE) as process:
+        async with watched(scene, tmp_path, SHORT) as seen:
+            run_id, fence = await seen.stored(3)
+            story = await rescued(seen, run_id, seen.now)
         assert_within(story, "no_progress", **ENDED_FOR_IT)
         assert_forensics(scene, story, stacks="_go_round")
         assert await asyncio.to_thread(process.wait, 20) == 70
-        assert_silent(scene, story, fence)
-        await goes_on(seen, story)
+    assert_silent(scene, story, fence)
+    await goes_on(seen, story)
 
 
 async def test_killed(start: Start, tmp_path: Path) -> None:

@@ -189,10 +189,19 @@ def assert_forensics(scene: Scene, story: Story, *, calling: str | None = None, 
 
 
 @asynccontextmanager
-async def wedged(scene: Scene, fault: str, **settings: str) -> AsyncIterator[subprocess.Popen[bytes]]:
+async def wedged(scene: Scene, fault: str, *streams: str, **settings: str) -> AsyncIterator[subprocess.Popen[bytes]]:
     """`syncd run` with a fault of `tests.acceptance.wedged`; killed at the end where it still lives."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.acceptance.wedged", fault, "run", "--config", str(scene.program.config)],
+        [
+            sys.executable,
+            "-m",
+            "tests.acceptance.wedged",
+            fault,
+            "run",
+            "--config",
+            str(scene.program.config),
+            *streams,
+        ],
         env=scene.program.environment | settings,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -15,7 +15,7 @@ from syncd.ledger import claims, pauses, rescue
 from syncd.ledger.observation import observe
 from syncd.ledger.runs import request_cancel
 from syncd.ledger.succession import MOST_RESCUES
-from tests.streams import STREAM, Stand, execute, page_of, select
+from tests.streams import STREAM, Stand, execute, held_open, page_of, select, waiting
 
 FAULT = Fault(Cause.NO_PROGRESS, "has not moved for 2 h")
 
@@ -100,6 +100,25 @@ async def test_a_held_lease_row_delays_it_and_nothing_else(stand: Stand) -> None
         with pytest.raises(DatabaseAwayError):
             await rescue.end(stand.postgres, claim.run_id, always, resume=True)
     assert await rescue.end(stand.postgres, claim.run_id, always, resume=True) is not None
+
+
+async def test_a_page_that_is_being_written_is_waited_for(stand: Stand) -> None:
+    """It is committed before the fence moves: no page comes after the end."""
+    claim = await stuck(stand)
+    async with stand.writer(claim) as writer:
+        with held_open(stand, "record", "INSERT") as holder:
+            storing = asyncio.create_task(writer.store(page_of(1, range(10))))
+            assert await waiting(stand, "COPY", storing)
+            ending = asyncio.create_task(rescue.end(stand.postgres, claim.run_id, always, resume=True, lock_seconds=20))
+            assert await waiting(stand, "FOR UPDATE OF l", ending), "it did not wait for the page"
+            holder.commit()
+            await storing
+            ended = await ending
+    assert ended is not None
+    assert select(
+        stand.conninfo,
+        "SELECT pg_xact_commit_timestamp(p.xmin) < r.ended_at AS before FROM sweep_page p, rescue r",
+    ) == [{"before": True}]  # fmt: skip
 
 
 async def test_a_queued_run_that_nobody_takes_is_failed(stand: Stand) -> None:

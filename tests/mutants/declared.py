@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.commands import COMMANDS
 from tests.mutants.monitor import MONITOR
 from tests.mutants.mutant import Mutant, Replacement
+from tests.mutants.rescue import RESCUE
 
 FENCE = "tests/integration/test_fence.py"
 CLAIMS = "tests/integration/test_claims.py"
@@ -364,4 +365,5 @@ FURTHER = (
     ),
     *COMMANDS,
     *MONITOR,
+    *RESCUE,
 )

@@ -95,11 +95,12 @@ class Story:
 
 
 @asynccontextmanager
-async def watched(scene: Scene, tmp_path: Path, threshold_seconds: float) -> AsyncIterator[Watched]:
+async def watched(scene: Scene, tmp_path: Path, threshold_seconds: float, **further: str) -> AsyncIterator[Watched]:
     """The scene with a monitor beside it; and every verdict that could have been given in the meantime."""
     settings = LEASE | {
         "EMAG_SYNC_MONITOR_INTERVAL": str(INTERVAL_SECONDS),
         "EMAG_SYNC_STUCK_THRESHOLD_HOURS": f"{threshold_seconds / 3600:.6f}",
+        **further,
     }
     seen = Watched(scene, threshold_seconds)
     async with watching(scene, tmp_path, **settings), Postgres(scene.program.database, "sync") as postgres:

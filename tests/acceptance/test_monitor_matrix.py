@@ -237,6 +237,17 @@ async def test_in_a_declared_wait(start: Start, tmp_path: Path) -> None:
         assert Health.WAITING in seen.verdicts
 
 
+@pytest.mark.prove
+async def test_after_its_wait_it_tries_again_and_again(start: Start, tmp_path: Path) -> None:
+    """No page comes for longer than a call and a lease after the end of the wait, and it has not overslept."""
+    scene = await place(start, faults=["429:page=4:retry_after=6", "hang:page=4:times=3"])
+    brief = {"EMAG_SYNC_REQUEST_TIMEOUT_SECONDS": "1", **LEASE}
+    async with watched(scene, tmp_path, LONG, **brief) as seen, running(scene, **brief) as process:
+        exit_code, facts = await ended(process, 60)
+        assert [call.fault for call in scene.list_calls if call.page == 4][:4] == ["429", "hang", "hang", "hang"]
+        await left_alone(seen, exit_code, facts)
+
+
 async def test_draining(start: Start, tmp_path: Path) -> None:
     """SIGTERM while a page is being stored, which takes its time: it ends by itself, and nobody ends it."""
     scene = await place(start)

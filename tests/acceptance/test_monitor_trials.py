@@ -157,6 +157,7 @@ async def run_trials(start: Start, tmp_path: Path, count: int, sick_share: float
             sick = sum(trial.is_sick for trial in trials)
             counted = "SELECT coalesce(sum(value), 0) FROM accumulator WHERE metric = %s AND detail <> 'not_started'"
             assert scene.query(counted, "recovered_syncs") == scene.query(counted, "stuck_syncs") == [(sick,)]
+            print(f"{first + len(trials)} of {count} done", flush=True)
     print(f"{count} trials: {dict(Counter(kinds))}")
 
 

@@ -13,6 +13,7 @@ CREATE TABLE rescue (
     outcome   text
 );
 CREATE INDEX rescue_of_stream ON rescue (stream_id, found_at DESC);
+CREATE INDEX open_rescue ON rescue (found_at) WHERE ended_at IS NULL;
 COMMENT ON TABLE rescue IS 'One row a stuck run: what it was doing, written before anything was done about it';
 
 ALTER TABLE stream ADD COLUMN rescues int NOT NULL DEFAULT 0;

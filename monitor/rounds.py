@@ -97,5 +97,6 @@ class Rounds:
         seconds = watch_period_seconds(self._settings)
         if self._view.watch_trouble is not None or outage.lasts:
             seconds = min(seconds, RETRY_SECONDS)
+        seconds = min(seconds, self._rescuer.again_in_seconds or seconds)
         await wait_at_most(self._woken, seconds * random.uniform(0.8, 1.0))  # noqa: S311  # two monitors, two moments
         self._woken.clear()

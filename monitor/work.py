@@ -19,10 +19,11 @@ from syncd.contract.errors import DatabaseAwayError, FatalError, SyncError
 from syncd.contract.observation import Fault, Observation
 from syncd.contract.words import Cause
 from syncd.ledger import rescue
+from syncd.ledger.eviction import evict_silent_writers
 from syncd.ledger.observation import observe
 from syncd.ledger.schema import check_schema
 from syncd.ledger.scrape import load_facts
-from syncd.runtime.postgres import Postgres
+from syncd.runtime.postgres import Postgres, application_name
 from syncd.runtime.waiting import OutOfTimeError, give_up_after
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ async def _within_deadline(work: Coroutine[Any, Any, T]) -> T:
 def open_postgres(settings: Settings) -> Postgres:
     """The database of the settings, not connected yet."""
     database = settings.database
-    conninfo = make_conninfo(database.conninfo.get_secret_value(), application_name=APPLICATION)
+    conninfo = make_conninfo(database.conninfo.get_secret_value(), application_name=application_name(APPLICATION))
     return Postgres(conninfo, database.schema_name, pool_max=database.pool_max)
 
 
@@ -74,9 +75,15 @@ async def look(postgres: Postgres, settings: Settings) -> list[tuple[Observation
 
 
 async def stuck(postgres: Postgres, settings: Settings) -> list[dict[str, Any]]:
-    """The runs that are stuck now, as scripts and JSON get them."""
-    seen = await look(postgres, settings)
-    return [_as_dict(run, verdict) for run, verdict in seen if verdict.fault is not None]
+    """The stuck runs for scripts and JSON, each with the forensics: as stored, else as they are now."""
+    found = [(run, verdict) for run, verdict in await look(postgres, settings) if verdict.fault is not None]
+    fresh = await _within_deadline(collect(postgres, [run for run, _ in found if not run.is_found]))
+    facts = []
+    for run, verdict in found:
+        stored = await _within_deadline(rescue.load_rescue(postgres, run.run_id))
+        forensics = stored.forensics if stored is not None else fresh.get(run.run_id)
+        facts.append(_as_dict(run, verdict) | {"forensics": forensics})
+    return facts
 
 
 async def report(postgres: Postgres, settings: Settings) -> Summary:
@@ -98,9 +105,12 @@ async def recover(
     """End runs by hand: the named ones (by the beginning of their ids), else those that began so long ago (0: every
     open one), else the stuck ones. FatalError names what could not be ended; the others are."""
     ended, failed = [], []
-    for run, fault in _chosen(await look(postgres, settings), runs, older_than_hours, by):
+    chosen = _chosen(await look(postgres, settings), runs, older_than_hours, by)
+    forensics = await _within_deadline(collect(postgres, [run for run, _ in chosen]))
+    await _within_deadline(evict_silent_writers(postgres))
+    for run, fault in chosen:
         try:
-            one = await _within_deadline(_end(postgres, run, fault, by=by, resume=resume))
+            one = await _within_deadline(_end(postgres, run, fault, forensics[run.run_id], by=by, resume=resume))
         except SyncError as error:
             failed.append(f"run {run.run_id} of {run.stream}: {error}")
         else:
@@ -110,8 +120,10 @@ async def recover(
     return ended
 
 
-async def _end(postgres: Postgres, run: Observation, fault: Fault, *, by: str, resume: bool) -> rescue.Ended | None:
-    await rescue.find(postgres, run.run_id, fault, by=by, forensics=await collect(postgres, run))
+async def _end(
+    postgres: Postgres, run: Observation, fault: Fault, forensics: dict[str, object], *, by: str, resume: bool
+) -> rescue.Ended | None:
+    await rescue.find(postgres, run.run_id, fault, by=by, forensics=forensics)
     return await rescue.end(postgres, run.run_id, lambda _: fault, resume=resume)
 
 

@@ -113,7 +113,13 @@ async def sync_account(
     stream = stream_of(account)
     caps = _caps(account, request)
     wanted = ClaimRequest(
-        stream, current_owner(), caps, account.sync.lease_seconds, request.initiated_by, request.force
+        stream,
+        current_owner(),
+        caps,
+        account.sync.lease_seconds,
+        request.initiated_by,
+        request.force,
+        account.sync.request_timeout_seconds,
     )
     try:
         async with asyncio.timeout(LONGEST_CLAIM_SECONDS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from itertools import takewhile
 
 import click
@@ -10,12 +11,14 @@ from syncd.cli.options import Place, on_ledger, with_place
 from syncd.cli.summary import COLOURS, print_run
 from syncd.cli.way import Way, on_way
 from syncd.contract.errors import ConfigError
+from syncd.contract.observation import Rescue
 from syncd.contract.runs import RunRow
 from syncd.contract.text import escape
 from syncd.contract.words import Cause, Status, Stream
 from syncd.ledger import runs as ledger
+from syncd.ledger.rescue import load_rescue
 from syncd.ledger.situation import load_states
-from syncd.policy.explanation import Around, explain_stream
+from syncd.policy.explanation import Around, explain_rescue, explain_stream
 from syncd.policy.explanation import explain as explanation
 from syncd.policy.facts import run_facts
 from syncd.runtime.command import json_option, print_json
@@ -70,14 +73,18 @@ def parse_stream(text: str | None) -> Stream | None:
 def explain(place: Place, run: str, as_json: bool) -> None:
     """Why a run is in its state, and what happens next. RUN: an id, or how it begins."""
 
-    async def load(postgres: Postgres, way: Way) -> tuple[RunRow, list[str]]:
+    async def load(postgres: Postgres, way: Way) -> tuple[RunRow, Rescue | None, list[str]]:
         row = await find_run(postgres, run)
         same = await _same_gaps(postgres, row)
-        return row, [*explanation(row, same_gap_runs=same), *explain_stream(row, await _stream_of(postgres, way, row))]
+        rescue = await load_rescue(postgres, row.run_id)
+        rescued = explain_rescue(row, rescue) if rescue is not None else []
+        around = explain_stream(row, await _stream_of(postgres, way, row))
+        return row, rescue, [*explanation(row, same_gap_runs=same), *rescued, *around]
 
-    row, sentences = on_way(place.load(need=DATABASE), load)
+    row, rescue, sentences = on_way(place.load(need=DATABASE), load)
     if as_json:
-        print_json({**run_facts(row), "explanation": sentences, "via": "ledger"})
+        found = {} if rescue is None else {"rescue": asdict(rescue)}
+        print_json({**run_facts(row), "explanation": sentences, **found, "via": "ledger"})
         return
     print_run(row, explained=False)
     for sentence in sentences:

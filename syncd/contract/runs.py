@@ -34,7 +34,7 @@ class Owner:
 class ClaimRequest:
     """Who wants to run which stream, within what. `force`: although it is paused.
 
-    initiated_by stays the queued run's own where there is one.
+    initiated_by stays the queued run's own where there is one. call_seconds: the longest that one call may take.
     """
 
     stream: Stream
@@ -43,6 +43,7 @@ class ClaimRequest:
     lease_seconds: float
     initiated_by: str
     force: bool = False
+    call_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,10 @@ from syncd.contract.errors import DatabaseAwayError, SyncError
 from syncd.contract.words import Cause, Status, Stream
 from syncd.daemon.worker import StreamWorker
 from syncd.ledger import accounts, claims
+from syncd.ledger.runs import request_cancel
 from syncd.ledger.schema import check_ledger
 from syncd.ledger.situation import OpenRun, StreamState, book_next, load_states
+from syncd.ledger.succession import MONITOR
 from syncd.policy.schedule import (
     FREE_RESUMES,
     Situation,
@@ -154,7 +156,9 @@ class Scheduler:
         await self._keep_slot(worker, state)
         open_run = state.open_run
         decision = decide(self._situation(worker, state))
-        if decision.close:
+        if decision.close and open_run is not None and open_run.status is Status.QUEUED:
+            await request_cancel(self._postgres, open_run.run_id, "DISABLE_AUTO_SYNC")
+        elif decision.close:
             closed = await claims.close_dead(self._postgres, worker.stream, proven_dead=proven_dead)
             if closed is not None:
                 done.closed += 1
@@ -208,6 +212,7 @@ class Scheduler:
             and state.failures >= FREE_RESUMES
             and (state.next_in_seconds or 0) > 0,
             over=run is not None and (run.cancelled_by is not None or run.wanted.dry_run),
+            successor=run is not None and run.wanted.initiated_by == MONITOR,
         )
 
     def _watch(self, worker: StreamWorker, state: StreamState, done: Tick) -> None:

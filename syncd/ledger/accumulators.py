@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
+from syncd.ledger.activity import Activity
 from syncd.runtime.postgres import Postgres
 
 LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -38,12 +39,13 @@ def parameters(deltas: Mapping[Delta, float]) -> dict[str, object]:
 
 
 class Recorder:
-    """The deltas of one run that are not in the ledger yet."""
+    """The deltas of one run that are not in the ledger yet; and what it does just now."""
 
     def __init__(self, stream_id: int) -> None:
         self.stream_id = stream_id
         self.requests = 0
         self.errors = 0
+        self.activity = Activity()
         self._deltas: defaultdict[Delta, float] = defaultdict(float)
 
     def add(self, metric: str, value: float = 1.0, *, endpoint: str = "", detail: str = "") -> None:

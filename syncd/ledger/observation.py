@@ -15,7 +15,7 @@ _OBSERVE = """
 SELECT r.run_id, a.source, a.name AS account, s.resource, r.status, r.fence, r.pages, r.last_page,
        r.cancel_requested_by, s.paused_at IS NOT NULL AS paused, r.wait_reason, r.started_at,
        l.owner_host, l.owner_boot, l.owner_pid, l.owner_started,
-       extract(epoch FROM n.at - r.queued_at)::float8 AS queued_seconds,
+       extract(epoch FROM n.at - greatest(r.queued_at, s.resumed_at))::float8 AS queued_seconds,
        extract(epoch FROM n.at - r.started_at)::float8 AS started_seconds,
        extract(epoch FROM n.at - r.progress_at)::float8 AS unmoved_seconds,
        extract(epoch FROM r.wait_until - n.at)::float8 AS wait_seconds_left,
@@ -23,7 +23,7 @@ SELECT r.run_id, a.source, a.name AS account, s.resource, r.status, r.fence, r.p
        extract(epoch FROM r.deadline_at - n.at)::float8 AS deadline_seconds_left,
        CASE WHEN l.run_id = r.run_id AND l.fence = r.fence
             THEN extract(epoch FROM l.expires_at - n.at)::float8 END AS lease_seconds_left,
-       EXISTS (SELECT FROM rescue c WHERE c.run_id = r.run_id) AS is_found
+       EXISTS (SELECT FROM rescue c WHERE c.run_id = r.run_id) AS is_found, r.call_seconds
   FROM (SELECT clock_timestamp() AS at) n CROSS JOIN run r
   JOIN stream s USING (stream_id) JOIN account a USING (account_id) JOIN lease l USING (stream_id)
  WHERE r.status IN ('queued', 'running')

@@ -33,6 +33,7 @@ OUR_TABLES = (
     "standing_pause",
     "run_day",
     "notice",
+    "activity",
     "record",
     "change",
     "quarantine",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from syncd.contract.observation import Rescue
 from syncd.contract.runs import RunRow
 from syncd.contract.words import SWEEP_ENDED_BY, Cause, Status
 
@@ -123,6 +124,22 @@ def explain_stream(run: RunRow, around: Around) -> list[str]:
     if around.no_daemon is not None:
         sentences.append(f"But no daemon is to be seen here: {around.no_daemon}.")
     return sentences
+
+
+def explain_rescue(run: RunRow, rescue: Rescue) -> list[str]:
+    """Who found the run stuck, what it was doing then, and what came of it."""
+    found = f"{rescue.found_by} found it stuck at {rescue.found_at:%Y-%m-%d %H:%M:%S %Z}: it {rescue.why}."
+    sentences = [found[0].upper() + found[1:]]
+    noted = [activity["doing"].get("calling", []) for activity in rescue.forensics.get("activity", [])]
+    if noted and noted[0]:
+        call = noted[0][0]
+        sentences.append(f"It was on a call then: {call['subject']}, {call['age_seconds']:.0f} s old by its note.")
+    if rescue.ended_at is None:
+        sentences.append("It is being ended.")
+    else:
+        sentences.append(f"That was over at {rescue.ended_at:%H:%M:%S %Z}: {rescue.outcome}.")
+    where = f"`syncd explain {str(run.run_id)[:13]} --json` shows what else was seen of it, under `rescue`"
+    return [*sentences, f"{where}: calls, sessions, locks, stacks."]
 
 
 def _explain_running(run: RunRow) -> list[str]:

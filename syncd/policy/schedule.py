@@ -90,6 +90,7 @@ class Situation:
     due          the stream's slot has come
     crashing     the dead run is one of several that stored nothing, and the backoff has not passed
     over         nobody wants the dead run to go on: it was cancelled, or was a dry run
+    successor    the queued run is nobody's wish: the monitor queued it
     """
 
     open_status: Status | None
@@ -99,12 +100,13 @@ class Situation:
     due: bool
     crashing: bool = False
     over: bool = False
+    successor: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What follows. start None: nothing begins. skipped: the slot passes because a run lives.
-    close: the dead run is ended without a successor, because nothing may start by itself just now."""
+    close: the dead run, or the monitor's queued one, is ended, because nothing may start by itself just now."""
 
     start: Start | None = None
     skipped: bool = False
@@ -115,6 +117,8 @@ def decide(now: Situation) -> Decision:
     """A queued run is somebody's wish: it starts although the schedule is disabled, but not while paused."""
     may_start_by_itself = now.enabled and not now.paused
     if now.open_status is Status.QUEUED:
+        if now.successor and not now.enabled and not now.paused:
+            return Decision(close=True)  # its sweep stays open; queued, it would be in the way of runs by hand
         return Decision(None if now.paused else Start.REQUESTED)
     if now.open_status is Status.RUNNING:
         if now.lapsed:

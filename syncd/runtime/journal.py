@@ -77,6 +77,7 @@ MESSAGE_IDS: Mapping[str, str] = MappingProxyType(
         "tick.done": "4234e60401534cf2a03525bb9ef00f67",
         "slot.held_back": "52e1287e05434ebbb8b92ee9941dd693",
         "slot.skipped": "dad057645f7a4b4085c15b89b61e6120",
+        "run.asked_to_end": "4017f5b1aea34991a175cc3985071a35",
         "run.approved": "d38fb78153844f028df0c03a27547912",
         "run.cancel_requested": "9122379201a44ee99d823d3950106475",
         "run.closed": "ab43f7c7229244ac94e3b8f0ac74cd52",

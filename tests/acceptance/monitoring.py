@@ -59,7 +59,7 @@ async def watching(scene: Scene, tmp_path: Path, **settings: Any) -> AsyncIterat
         )
     watch = Watch(process, f"http://127.0.0.1:{port}", log)
     try:
-        await until(lambda: process.poll() is not None or _listens(port), "the monitor listens")
+        await until(lambda: process.poll() is not None or _listens(port), "the monitor listens", 60)
         assert process.poll() is None, log.read_text()
         yield watch
     finally:

@@ -6,6 +6,7 @@ from tests.mutants.commands import COMMANDS
 from tests.mutants.monitor import MONITOR
 from tests.mutants.mutant import Mutant, Replacement
 from tests.mutants.page import PAGE
+from tests.mutants.rescue import RESCUE
 from tests.mutants.schedule import SCHEDULE
 from tests.mutants.service import SERVICE
 
@@ -446,4 +447,5 @@ FURTHER = (
     *SCHEDULE,
     *PAGE,
     *SERVICE,
+    *RESCUE,
 )

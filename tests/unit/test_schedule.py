@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -154,3 +156,11 @@ def test_a_run_that_kills_its_process_again_and_again_waits_for_its_slot() -> No
 def test_a_dead_run_that_nobody_wants_to_go_on_is_only_closed() -> None:
     dead = Situation(Status.RUNNING, lapsed=True, paused=False, enabled=True, due=False, over=True)
     assert decide(dead) == CLOSE
+
+
+def test_a_successor_of_the_monitor_does_not_begin_where_nothing_begins_by_itself() -> None:
+    """It is withdrawn, so that it is in the way of nobody's run by hand; on a paused stream it waits."""
+    queued = Situation(Status.QUEUED, lapsed=False, paused=False, enabled=False, due=False, successor=True)
+    assert decide(queued) == CLOSE
+    assert decide(replace(queued, enabled=True)) == REQUESTED
+    assert decide(replace(queued, paused=True)) == NOTHING

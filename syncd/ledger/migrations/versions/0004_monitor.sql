@@ -7,16 +7,31 @@ CREATE TABLE rescue (
     why       text NOT NULL,
     found_by  text NOT NULL,
     found_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
-    forensics json NOT NULL,
+    forensics jsonb NOT NULL,
     ended_at  timestamptz,
     successor uuid,
     outcome   text
 );
 CREATE INDEX rescue_of_stream ON rescue (stream_id, found_at DESC);
+CREATE INDEX open_rescue ON rescue (found_at) WHERE ended_at IS NULL;
 COMMENT ON TABLE rescue IS 'One row a stuck run: what it was doing, written before anything was done about it';
 
 ALTER TABLE stream ADD COLUMN rescues int NOT NULL DEFAULT 0;
 COMMENT ON COLUMN stream.rescues IS 'Rescues in a row that gained no new page; at 3 the stream is paused';
+ALTER TABLE stream ADD COLUMN resumed_at timestamptz;
+COMMENT ON COLUMN stream.resumed_at IS 'End of its last pause: a run that was queued in it waits from here';
+
+ALTER TABLE run ADD COLUMN call_seconds double precision;
+COMMENT ON COLUMN run.call_seconds IS 'The longest that one of its calls may take';
+
+-- One row a stream, beside the run: written every few seconds, and by nobody who holds a lock that matters.
+CREATE TABLE activity (
+    stream_id bigint PRIMARY KEY REFERENCES stream,
+    run_id    uuid NOT NULL,
+    doing     jsonb NOT NULL,
+    noted_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (fillfactor = 50);
+COMMENT ON TABLE activity IS 'What the worker of a stream does: its last calls, the present ones, where its tasks stand';
 
 -- Pruning deletes runs: without these, each would read every page and every run to see who still points to it.
 CREATE INDEX sweep_page_of_run ON sweep_page (run_id);

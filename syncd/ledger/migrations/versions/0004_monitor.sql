@@ -23,3 +23,7 @@ CREATE INDEX sweep_page_of_run ON sweep_page (run_id);
 CREATE INDEX run_of_sweep ON run (sweep_id);
 -- The last success of a stream, however many runs have failed since.
 CREATE INDEX complete_run ON run (stream_id, queued_at DESC) WHERE status = 'complete';
+-- The last runs of all streams, in a history of millions.
+CREATE INDEX run_by_time ON run (queued_at DESC, run_id DESC);
+-- Rescues that wait for their successor: a handful among all that there ever were.
+CREATE INDEX unfinished_rescue ON rescue (found_at) WHERE ended_at IS NULL;

@@ -18,8 +18,8 @@ from psycopg.rows import tuple_row
 from syncd.contract.words import Cause, Status, Stream
 from syncd.runtime.postgres import Postgres
 
-STREAMS_AT_ONCE = 25
-"""About a millisecond's work."""
+STREAMS_AT_ONCE = 5
+"""Half a millisecond's work."""
 
 # Counters as lines of text: as JSON they took the server twice as long, and us three times.
 _SCRAPE = """
@@ -120,11 +120,11 @@ async def load_facts(postgres: Postgres) -> list[StreamFacts]:
     """Every stream, by its name."""
     async with postgres.connection("read the metrics") as connection:
         cursor = connection.cursor(row_factory=tuple_row)
-        await cursor.execute(_SCRAPE)
         facts: list[StreamFacts] = []
-        while rows := await cursor.fetchmany(STREAMS_AT_ONCE):
-            facts += [_facts_of(*row) for row in rows]
-            await asyncio.sleep(0)
+        async for row in cursor.stream(_SCRAPE):  # while the server is still at the next ones
+            facts.append(_facts_of(*row))
+            if len(facts) % STREAMS_AT_ONCE == 0:
+                await asyncio.sleep(0)
     return facts
 
 

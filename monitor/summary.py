@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from monitor.forecast import Forecast, foretell
 from monitor.watch import Health, Verdict, spoken
 from syncd.contract.observation import Observation
 from syncd.contract.words import Status, Stream
@@ -58,6 +59,11 @@ class StreamSummary:
     def is_stuck(self) -> bool:
         """Whether its open run will be ended."""
         return self.verdict is not None and self.verdict.health is Health.STUCK
+
+    @property
+    def forecast(self) -> Forecast:
+        """When its open run ends, and what it will miss by then."""
+        return foretell(self.facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,5 +182,8 @@ def _row(one: StreamSummary) -> dict[str, Any]:
             "requests": run.requests,
             "max_requests": run.max_requests,
             "eta_seconds": run.eta_seconds,
+            "ends_in_seconds": one.forecast.ends_in_seconds,
+            "will_miss": one.forecast.will_miss,
+            "why": one.forecast.why,
         },
     }

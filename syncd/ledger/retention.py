@@ -38,13 +38,15 @@ UNION ALL SELECT run_id FROM consent WHERE used_at IS NULL
 UNION ALL SELECT run_id FROM lease WHERE run_id IS NOT NULL
 """
 
-# Ids are UUIDs of version 7, in the order of time: the primary key finds the old ones, and reads no newer ones.
+# Ids are UUIDs of version 7, in the order of time: the primary key finds the old ones, and reads no newer ones. Not by
+# clock_timestamp(), which may differ from row to row: with it every run was read.
 _OLD_RUNS = """
-SELECT r.run_id FROM run r LEFT JOIN sweep w USING (sweep_id)
- WHERE r.run_id > %(after)s AND r.completed_at < clock_timestamp() - make_interval(days => %(days)s)
-   AND r.run_id < (lpad(to_hex(floor(extract(epoch FROM clock_timestamp() - make_interval(days => %(days)s)) * 1000
+SELECT r.run_id FROM run r
+ WHERE r.run_id > %(after)s AND r.completed_at < statement_timestamp() - make_interval(days => %(days)s)
+   AND r.run_id < (lpad(to_hex(floor(extract(epoch FROM statement_timestamp() - make_interval(days => %(days)s)) * 1000
                    )::bigint), 12, '0') || repeat('0', 20))::uuid
-   AND (w.sweep_id IS NULL OR w.ended_at IS NOT NULL) AND r.run_id <> ALL (%(needed)s)
+   AND (r.sweep_id IS NULL OR (SELECT ended_at FROM sweep WHERE sweep.sweep_id = r.sweep_id) IS NOT NULL)
+   AND r.run_id <> ALL (%(needed)s)
  ORDER BY r.run_id LIMIT %(most)s
 """
 

@@ -69,12 +69,17 @@ class Exporter:
         """For Prometheus, in its text format. Without the ledger its own series are absent, not 0."""
         loop = asyncio.get_running_loop()
         self._asked_at = loop.time()
-        if self._keeping is None or self._keeping.done():
+        if not self.is_watched:
             gc.freeze()  # what start-up left is looked at no more: a full collection took 24 ms
             self._keeping = asyncio.create_task(self._keep(), name="metrics")
         if loop.time() - self._made_at > STALE_SECONDS:
             await asyncio.shield(self._make_once())
         return self._body
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether the answer is being made again and again, before anybody asks for it."""
+        return self._keeping is not None and not self._keeping.done()
 
     async def close(self) -> None:
         """Make nothing any more."""
@@ -107,10 +112,11 @@ class Exporter:
             log.debug("ledger.not_read", error=str(error))
         except Exception:  # the supervisor: a fault of ours is one scrape's, and is said
             log.exception("scrape.failed")
-        self._body = await _joined(self._text(facts, loop.time() - began), loop.time)
+        self._body = await joined(self.text(facts, loop.time() - began), loop.time)
         self._made_at = loop.time()
 
-    def _text(self, facts: Sequence[StreamFacts] | None, read_seconds: float) -> Iterator[str]:
+    def text(self, facts: Sequence[StreamFacts] | None, read_seconds: float) -> Iterator[str]:
+        """Piece by piece; facts None: the ledger could not be read."""
         state = self._watched.watch_state
         yield from _own("up", "Whether the ledger could be read for this scrape.", [("", facts is not None)])
         yield from _own("monitor_status", "1 while the watch is healthy.", [("", state == "ok")])
@@ -128,7 +134,7 @@ def _own(name: str, text: str, samples: Iterable[tuple[str, float]]) -> Iterator
     yield from (f"emag_sync_{name}{labels} {float(value)!r}\n" for labels, value in samples)
 
 
-async def _joined(pieces: Iterator[str], now: Callable[[], float]) -> bytes:
+async def joined(pieces: Iterator[str], now: Callable[[], float]) -> bytes:
     """All pieces, giving way to the event loop whenever a slice of time is used up."""
     taken, began = [], now()
     for piece in pieces:

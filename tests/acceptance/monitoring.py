@@ -46,7 +46,7 @@ class Watch:
 @asynccontextmanager
 async def watching(scene: Scene, tmp_path: Path, **settings: Any) -> AsyncIterator[Watch]:
     """A monitor of the scene's ledger, ready; killed at the end where it still lives."""
-    port = free_port()
+    port = int(settings.get("EMAG_SYNC_METRICS_PORT") or free_port())
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("EMAG_", "DATABASE_"))}
     environment |= {"DATABASE_URL": scene.program.database, "EMAG_SYNC_METRICS_PORT": str(port)}
     log = tmp_path / f"monitor-{port}.log"

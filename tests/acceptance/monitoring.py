@@ -28,6 +28,10 @@ class Watch:
     url: str
     log: Path
 
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
     async def get(self, path: str, **headers: str) -> tuple[int, str]:
         """Status and body of one answer."""
         async with (

@@ -73,11 +73,11 @@ class Stage:
 
     async def seen(self, requests: int | None) -> None:
         """Prometheus has scraped this count; None: any."""
+        total: float | None = None
         async with asyncio.timeout(30):
-            while (total := await self.prometheus.total("emag_sync_requests_total")) is None or (
-                requests is not None and total != requests
-            ):
+            while total is None or total != (total if requests is None else requests):
                 await asyncio.sleep(SCRAPE_SECONDS / 2)
+                total = await self.prometheus.total("emag_sync_requests_total")
 
     async def compare(self, when: str) -> None:
         """Prometheus and the marketplace tell one story."""

@@ -110,6 +110,17 @@ EXPORTER = (
         (f"{_RETENTION}::test_an_open_run_and_an_open_sweep_stay_whatever_their_age",),
     ),
     Mutant(
+        "pruning reads every run to find the old ones",
+        (
+            Replacement(
+                "syncd/ledger/retention.py",
+                "r.run_id < (lpad(to_hex(floor(extract(epoch FROM statement_timestamp()",
+                "r.run_id < (lpad(to_hex(floor(extract(epoch FROM clock_timestamp()",
+            ),
+        ),
+        ("tests/integration/test_long_history.py",),
+    ),
+    Mutant(
         "pruning forgets a consent",
         (Replacement("syncd/ledger/retention.py", "UNION ALL SELECT run_id FROM consent WHERE used_at IS NULL\n", ""),),
         (f"{_RETENTION}::test_a_consent_that_is_not_used_yet_keeps_its_run",),

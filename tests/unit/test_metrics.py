@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from monitor.exporter import Exporter
+from monitor.forecast import MISSES
 from monitor.metrics import render
 from monitor.series import MOST_ACCOUNTS, STATES, accounts_of
 from syncd.contract.words import Cause, Reason, Status, Stream, status_of
 from syncd.ledger.scrape import StreamFacts, counter_key
 from tests.facts import open_run, stream_facts
 
+DOCUMENT = Path(__file__).parents[2] / "docs/metrics.md"
 ENDPOINTS = {"product_offer/read", "product_offer/count"}
 MAIN = {"source": "emag", "account_type": "main"}
 OF_CONTRACT = {
@@ -43,6 +49,14 @@ OF_CONTRACT = {
     "quarantined_records": ("gauge", set()),
     "paused": ("gauge", set()),
 }
+
+
+@dataclass
+class Watched:
+    """A watch that is well."""
+
+    watch_state: str = "ok"
+    stuck_streams: set[Stream] = field(default_factory=set)
 
 
 class Shown:
@@ -164,3 +178,21 @@ def test_accounts_beyond_the_most_are_added_up_and_none_ever_loses_its_name() ->
     assert many.labels("run_status", "account_type") == set(names[1:MOST_ACCOUNTS])
     assert many.value("offers_processed_total", account_type="other") == 3
     assert many.value("last_success_timestamp_seconds", account_type="shop-200") == 0
+
+
+def test_the_document_names_every_metric_with_its_type_and_labels() -> None:
+    rows = [line.split("|")[1:5] for line in DOCUMENT.read_text("utf-8").splitlines() if line.startswith("| `emag_")]
+    named = {name.strip(" `"): (kind.strip(), set(re.findall(r"`(\w+)`", labels))) for name, kind, labels, _ in rows}
+    shown: dict[str, tuple[str, set[str]]] = {}
+    text = "".join(Exporter(None, Watched()).text([], 0.0))  # type: ignore[arg-type]  # it reads nothing
+    for family in text_string_to_metric_families(text):
+        if family.name.startswith("emag_sync_"):
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            labels = {label for sample in family.samples for label in sample.labels}
+            shown[name] = (family.type, labels - {"source", "account_type", "le"})
+    assert named == shown
+
+
+def test_the_document_names_every_limit() -> None:
+    (row,) = [line for line in DOCUMENT.read_text("utf-8").splitlines() if "`emag_sync_run_will_miss`" in line]
+    assert set(re.findall(r"`(\w+)`", row)) == {"emag_sync_run_will_miss", "limit", *MISSES}

@@ -1,7 +1,7 @@
 """Deletes what is older than the retention: runs, and with each its changes, quarantine, pages and rescue.
 
-The oldest runs first, some at a time, in batches of rows that last a moment; each is followed by a pause as long as
-it took, so that at most half of the database's attention goes here.
+The oldest runs first, some at a time, in batches of rows that last a moment; each is followed by a pause PAUSES times
+as long as it took, so that at most a quarter of the database's attention goes here.
 
 Never touched: an open run; the newest or the last complete run of a stream; a run whose sweep is open, or is the one
 whose keys the next sweep is compared with; one whose consent is not used yet. Counters are never lowered: what
@@ -25,6 +25,7 @@ from syncd.runtime.postgres import Connection, Postgres
 
 BATCH_ROWS = 1000
 BATCH_RUNS = 100
+PAUSES = 3
 
 _NEEDED = """
 SELECT n.run_id FROM stream s CROSS JOIN LATERAL (
@@ -98,12 +99,12 @@ async def prune(postgres: Postgres, *, older_than_days: int) -> Pruned:
 
 @asynccontextmanager
 async def _batch(postgres: Postgres, doing: str) -> AsyncIterator[Connection]:
-    """One transaction, and a pause as long as it took."""
+    """One transaction, and the pause after it."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     async with postgres.connection(doing) as connection, connection.transaction():
         yield connection
-    await asyncio.sleep(loop.time() - began)
+    await asyncio.sleep(PAUSES * (loop.time() - began))
 
 
 async def _prune_runs(postgres: Postgres, runs: Sequence[UUID], pruned: Pruned) -> None:

@@ -218,9 +218,14 @@ async def _plan(
 
 
 async def plan_account(
-    postgres: Postgres, account: AccountSettings, stop: StopSignal, observer: Observer
+    postgres: Postgres,
+    account: AccountSettings,
+    stop: StopSignal,
+    observer: Observer,
+    recorder: Recorder | None = None,
 ) -> PlanReport:
-    """What a sync of this account would change. Takes no lease: a plan may run beside a sync."""
+    """What a sync of this account would change. Takes no lease: a plan may run beside a sync. recorder: of the run
+    that it is; without one its calls are not counted, because a plan writes nothing."""
     stream = stream_of(account)
     await accounts.register(postgres, stream)
     await accounts.pin_identity(postgres, stream, host=account.host, username=account.username)

@@ -155,8 +155,10 @@ class Calls:
                 self._failed_probes += 1
                 self._check_outage(error)
             raise
-        except BaseException:  # a stop, or the end of the run
+        except BaseException as error:  # a stop, or the end of the run
             activity.call_ended(begun, loop.time(), outcome="abandoned")
+            if isinstance(error, Halt | asyncio.CancelledError):
+                self._recorder.call_abandoned(endpoint)
             raise
         seconds = loop.time() - started
         activity.call_ended(begun, loop.time(), outcome="answered")

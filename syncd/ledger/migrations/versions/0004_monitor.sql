@@ -36,6 +36,7 @@ COMMENT ON TABLE activity IS 'What the worker of a stream does: its last calls, 
 -- Pruning deletes runs: without these, each would read every page and every run to see who still points to it.
 CREATE INDEX sweep_page_of_run ON sweep_page (run_id);
 CREATE INDEX run_of_sweep ON run (sweep_id);
+CREATE INDEX lease_of_run ON lease (run_id);
 -- The last success of a stream, however many runs have failed since.
 CREATE INDEX complete_run ON run (stream_id, queued_at DESC) WHERE status = 'complete';
 
@@ -78,3 +79,7 @@ CREATE TABLE notice (
 CREATE INDEX notice_of_subject ON notice (subject, made_at DESC);
 CREATE INDEX notice_not_sent ON notice (claimed_at) WHERE sent_at IS NULL;
 CREATE INDEX notice_age ON notice (made_at);
+-- The last runs of all streams, in a history of millions.
+CREATE INDEX run_by_time ON run (queued_at DESC, run_id DESC);
+-- Rescues that wait for their successor: a handful among all that there ever were.
+CREATE INDEX unfinished_rescue ON rescue (found_at) WHERE ended_at IS NULL;

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from monitor.page.markup import isolated, text
 from monitor.page.picture import Picture, duration
@@ -34,15 +33,11 @@ def streams(picture: Picture) -> str:
 
 def foretold(one: StreamSummary) -> tuple[float | None, str]:
     """In how many seconds its open run will end, and what it will miss, as a sentence; empty where nothing."""
-    forecast: Any = getattr(one, "forecast", None)  # a summary may carry one
-    run = one.facts.open_run
-    eta = run.eta_seconds if run is not None else None
-    if forecast is None:
-        return eta, ""
-    ends = forecast.ends_in_seconds if forecast.ends_in_seconds is not None else eta
-    misses = "its next slot" if forecast.will_miss == "next_slot" else str(forecast.will_miss)
-    why = getattr(forecast, "why", "") or f"will miss {misses}"
-    return ends, why if forecast.will_miss else ""
+    forecast, run = one.forecast, one.facts.open_run
+    ends = forecast.ends_in_seconds
+    if ends is None and run is not None:
+        ends = run.eta_seconds
+    return ends, forecast.why
 
 
 def words_of(one: StreamSummary, picture: Picture) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from monitor import recovery
 from monitor.config import Settings, load_settings
-from monitor.notify import Sender
+from monitor.notify import Sender, note_sent
 from monitor.rounds import Rounds
 from monitor.view import View
 from tests.control import eventually
@@ -24,7 +25,7 @@ async def rounds_of(stand: Stand, folder: Path) -> AsyncIterator[tuple[View, Cal
     """The view that the watch fills, the call that makes it look at once, and its task."""
     settings: Settings = load_settings(environ={"DATABASE_URL": stand.conninfo}, system_directory=folder)
     view = View(stand.postgres, settings)
-    rounds = Rounds(stand.postgres, settings, view, Sender())
+    rounds = Rounds(stand.postgres, settings, view, Sender(partial(note_sent, stand.postgres)))
     task = asyncio.create_task(rounds.run())
     try:
         yield view, lambda: rounds.apply(settings), task
@@ -52,7 +53,7 @@ async def test_a_fault_of_ours_in_a_look_is_shown_and_does_not_end_the_watch(
         await view.refresh()
         summary = view.summary()
         assert summary is not None
-        assert summary.sentence == "Not watched just now: a fault of ours: KeyError"
+        assert summary.sentence .startswith("Not watched just now: a fault of ours: KeyError")
         assert "a fault of ours" in view.status_line()
         monkeypatch.setattr(recovery, "judge", judged)
         look()

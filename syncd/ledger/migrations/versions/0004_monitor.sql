@@ -13,6 +13,7 @@ CREATE TABLE rescue (
     outcome   text
 );
 CREATE INDEX rescue_of_stream ON rescue (stream_id, found_at DESC);
+-- Those that wait for their successor: a handful among all that there ever were.
 CREATE INDEX open_rescue ON rescue (found_at) WHERE ended_at IS NULL;
 COMMENT ON TABLE rescue IS 'One row a stuck run: what it was doing, written before anything was done about it';
 
@@ -81,5 +82,3 @@ CREATE INDEX notice_not_sent ON notice (claimed_at) WHERE sent_at IS NULL;
 CREATE INDEX notice_age ON notice (made_at);
 -- The last runs of all streams, in a history of millions.
 CREATE INDEX run_by_time ON run (queued_at DESC, run_id DESC);
--- Rescues that wait for their successor: a handful among all that there ever were.
-CREATE INDEX unfinished_rescue ON rescue (found_at) WHERE ended_at IS NULL;

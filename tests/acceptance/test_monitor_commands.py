@@ -58,8 +58,8 @@ async def test_a_frozen_run_is_listed_ended_and_writes_nothing_when_it_wakes(sta
 
 
 async def test_the_emergency_reset_ends_every_open_run(start: Start) -> None:
-    scene = await start(offers=1150, faults=["slow:page=2-99:seconds=5"])
-    async with running(scene) as process:
+    scene = await start(offers=1150, faults=["hang:page=2-99:times=forever"])
+    async with running(scene, EMAG_SYNC_LEASE_SECONDS="20") as process:
         await until(lambda: scene.query("SELECT 1 FROM sweep_page"), "a page is stored")
         assert await monitor(scene, "stuck") == (0, {"stuck": []})
         assert await monitor(scene, "recover") == (0, {"recovered": []})

@@ -53,7 +53,7 @@ async def test_a_fault_of_ours_in_a_look_is_shown_and_does_not_end_the_watch(
         await view.refresh()
         summary = view.summary()
         assert summary is not None
-        assert summary.sentence .startswith("Not watched just now: a fault of ours: KeyError")
+        assert summary.sentence.startswith("Not watched just now: a fault of ours: KeyError")
         assert "a fault of ours" in view.status_line()
         monkeypatch.setattr(recovery, "judge", judged)
         look()

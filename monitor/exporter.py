@@ -13,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Protocol
 
-import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from monitor.metrics import head_of, render
@@ -26,8 +26,6 @@ from syncd.contract.words import Stream
 from syncd.ledger.scrape import StreamFacts, load_facts
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.waiting import OutOfTimeError, give_up_after
-
-log = structlog.get_logger()
 
 FRESH_SECONDS = 1.0
 STALE_SECONDS = 2.0
@@ -92,7 +90,7 @@ class Exporter:
         loop = asyncio.get_running_loop()
         while loop.time() - self._asked_at < WATCHED_SECONDS:
             began = loop.time()
-            await asyncio.shield(self._make_once())
+            await asyncio.wait({self._make_once()})  # a fault is told by the scrape that meets it
             await asyncio.sleep(max(0.0, began + FRESH_SECONDS - loop.time()))
 
     def _make_once(self) -> asyncio.Task[None]:
@@ -106,12 +104,8 @@ class Exporter:
         began = loop.time()
         facts: Sequence[StreamFacts] | None = None
         self.reads += 1
-        try:
+        with suppress(SyncError, OutOfTimeError):  # the watch says why
             facts = await give_up_after(LONGEST_READ_SECONDS, load_facts(self._postgres))
-        except (SyncError, OutOfTimeError) as error:
-            log.debug("ledger.not_read", error=str(error))
-        except Exception:  # the supervisor: a fault of ours is one scrape's, and is said
-            log.exception("scrape.failed")
         self._body = await joined(self.text(facts, loop.time() - began), loop.time)
         self._made_at = loop.time()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
+from pathlib import Path
 
+from monitor import work
+from monitor.config import load_settings
 from tests.acceptance.processes import ended, running, until
 from tests.acceptance.scene import Scene, Start
 
@@ -14,13 +16,14 @@ def counted(scene: Scene, metric: str) -> float:
     return float(value)
 
 
-async def test_a_write_that_the_fence_refuses_is_counted_by_the_run_that_lost(start: Start) -> None:
+async def test_a_write_that_the_fence_refuses_is_counted_by_the_run_that_lost(start: Start, tmp_path: Path) -> None:
     scene = await start(offers=1150, faults=["slow:page=all:seconds=0.3"])
     async with running(scene) as process:
         await until(lambda: scene.query("SELECT 1 FROM sweep_page WHERE page > 2"), "three pages are stored")
         assert counted(scene, "fence_rejections") == 0
-        done = await asyncio.to_thread(scene.program.monitor, "recover", "--older-than-hours", "0")
-        assert done.stdout == "Recovered 1 stuck syncs\n"
+        settings = load_settings(environ={"DATABASE_URL": scene.program.database}, system_directory=tmp_path)
+        async with work.open_ledger(settings) as ledger:  # as the command does, without its start
+            assert len(await work.recover(ledger, settings, by="test", older_than_hours=0)) == 1
         pages = scene.query("SELECT count(*) FROM sweep_page")
         assert (await ended(process))[0] == 70
     assert counted(scene, "fence_rejections") == 1

@@ -34,16 +34,23 @@ def big(own_postgres: EmbeddedPostgres) -> str:
     return own_postgres.conninfo()
 
 
-async def scrapes(watch: Watch, seconds: float, taken: list[float]) -> None:
-    """One Prometheus; how long each answer took, to its last byte."""
+def held_up(process: int | str = "self") -> float:
+    """So long its main thread was ready to run and others had the cores, in seconds, until now: the kernel's word."""
+    return int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) / 1e9
+
+
+async def scrapes(watch: Watch, seconds: float, taken: list[float], net: list[float]) -> None:
+    """One Prometheus; how long each answer took, to its last byte, and without what other processes took of it."""
+    pid = watch.process.pid
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
     async with aiohttp.ClientSession() as session:
         while loop.time() < until:
-            began = loop.time()
+            began, lost = loop.time(), held_up() + held_up(pid)
             async with session.get(f"{watch.url}/metrics") as answer:
                 body = await answer.read()
             taken.append(loop.time() - began)
+            net.append(max(0.0, taken[-1] - (held_up() + held_up(pid) - lost)))
             assert b"\nemag_sync_up 1.0\n" in body
             await asyncio.sleep(PAUSE_SECONDS)
 
@@ -60,17 +67,18 @@ async def test_ten_million_runs_slow_neither_the_scrape_nor_the_watch(
 ) -> None:
     scene = Scene(None, Program(big, "http://127.0.0.1:1"))  # type: ignore[arg-type]  # nobody calls a marketplace
     taken: list[float] = []
+    net: list[float] = []
     async with watching(scene, tmp_path) as watch:
-        await scrapes(watch, 1.0, [])
-        await asyncio.gather(scrapes(watch, SECONDS, taken), scrapes(watch, SECONDS, taken))
+        await scrapes(watch, 1.0, [], [])
+        await asyncio.gather(*(scrapes(watch, SECONDS, taken, net) for _ in range(2)))
     looks = []
     async with Postgres(big, "sync") as postgres:
         rescuer = Rescuer(postgres, Patience(3600, 30, 60), lambda: True)
         for _ in range(100):
-            began = time.monotonic()
+            began, lost = time.monotonic(), held_up()
             assert len((await rescuer.look()).verdicts) == STREAMS
-            looks.append(time.monotonic() - began)
+            looks.append(time.monotonic() - began - (held_up() - lost))
     with capsys.disabled():
-        print(f"\n{spoken('scrape', taken)}\n{spoken('look', looks)}")
-    assert sorted(taken)[int(0.99 * (len(taken) - 1))] < MOST_SCRAPE_SECONDS
+        print(f"\n{spoken('scrape', taken)}\n{spoken('without what others took', net)}\n{spoken('look', looks)}")
+    assert sorted(net)[int(0.99 * (len(net) - 1))] < MOST_SCRAPE_SECONDS
     assert sorted(looks)[len(looks) // 2] < MOST_LOOK_SECONDS

@@ -14,7 +14,7 @@ from tests.old_runs import insert_old_runs
 
 OLD_RUNS, CHANGES = 5_000, 30
 ROUNDS = 2
-MOST_LOSS = 0.5
+MOST_LOSS = 0.35
 """Of its speed, where database, prune, sync and marketplace share two cores. With cores to spare it is far less."""
 CAPS = {"EMAG_SYNC_MAX_PAGES": "1000", "EMAG_SYNC_MAX_REQUESTS": "2000"}
 

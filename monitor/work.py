@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import asynccontextmanager
@@ -81,7 +82,9 @@ async def stuck(postgres: Postgres, settings: Settings) -> list[dict[str, Any]]:
     facts = []
     for run, verdict in found:
         stored = await _within_deadline(rescue.load_rescue(postgres, run.run_id))
-        forensics = stored.forensics if stored is not None else fresh.get(run.run_id)
+        forensics = (
+            stored.forensics if stored is not None else json.loads(json.dumps(fresh.get(run.run_id), default=str))
+        )
         facts.append(_as_dict(run, verdict) | {"forensics": forensics})
     return facts
 

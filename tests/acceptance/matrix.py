@@ -183,7 +183,7 @@ def assert_forensics(scene: Scene, story: Story, *, calling: str | None = None, 
         current = {call["subject"]: call["age_seconds"] for call in activity["doing"]["calling"]}
         assert calling in current, activity
     if stacks is not None:
-        assert any(stacks in line for line in found["stacks"]), found["stacks"]
+        assert any(stacks in line for line in found.get("stacks", [])), found.get("stacks")
     text = json.dumps(found)
     assert scene.program.password not in text
     assert len(text) < 60_000

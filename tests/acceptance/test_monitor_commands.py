@@ -39,11 +39,15 @@ async def test_a_frozen_run_is_listed_ended_and_writes_nothing_when_it_wakes(sta
         assert code == 1
         [run] = found["stuck"]
         assert run["cause"] == "lease_lost"
+        assert {"sessions", "locks"} <= run["forensics"].keys()
         assert (await monitor(scene, "health", **LEASE))[0] == 1
         code, recovered = await monitor(scene, "recover", run["run_id"][:13], "--resume", **LEASE)
         assert code == 0
         [one] = recovered["recovered"]
         assert (one["run_id"], one["cause"]) == (run["run_id"], "lease_lost")
+        told = json.loads(scene.program.call("explain", run["run_id"], "--json").stdout)
+        assert told["rescue"]["successor"] == one["successor"]
+        assert {"sessions", "locks"} <= told["rescue"]["forensics"].keys()
         pages = scene.query("SELECT count(*) FROM sweep_page")
         process.send_signal(signal.SIGCONT)
         exit_code, _ = await ended(process)

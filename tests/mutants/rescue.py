@@ -77,8 +77,8 @@ RESCUE = (
     _mutant(
         "one run that cannot be written down stops the look",
         "monitor/recovery.py",
-        "except (RowHeldError, FatalError) as error:",
-        "except RowHeldError as error:",
+        "everybody's\n                self._say_failed(look, run, str(error))\n",
+        "everybody's\n                self._say_failed(look, run, str(error))\n                break\n",
         f"{_RECOVERY}::test_what_a_look_cannot_write_down_does_not_stop_it",
     ),
     _mutant(

@@ -43,8 +43,7 @@ class Port:
         return access_of(self._view.settings.sync, loopback=self._loopback)
 
     async def _metrics(self, _: Call) -> web.StreamResponse:
-        await self._view.refresh()
-        return answer_metrics(self._view.exposition())
+        return answer_metrics(await self._view.exporter.scrape())
 
     async def _page(self, call: Call) -> web.StreamResponse:
         await self._view.refresh_page()
@@ -81,5 +80,8 @@ async def serve_port(view: View, address: str, port: int, limits: Limits | None 
     """Answer there until the end of the block; port 0 takes a free one. FatalError where nobody can listen there."""
     limits = limits or Limits()
     opened = Port(view, limits, loopback=is_loopback(address))
-    async with listening(opened.router.server, "metrics port", address, port, limits) as opened.port:
-        yield opened
+    try:
+        async with listening(opened.router.server, "metrics port", address, port, limits) as opened.port:
+            yield opened
+    finally:
+        await view.exporter.close()

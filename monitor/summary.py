@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from monitor.forecast import Forecast, foretell
 from monitor.sentence import good_sentence, held_notes, namer, unit_of
 from monitor.trouble import State as State
 from monitor.trouble import Surroundings, Trouble, find_troubles
@@ -61,6 +62,11 @@ class StreamSummary:
     def is_stuck(self) -> bool:
         """Whether its open run will be ended."""
         return self.verdict is not None and self.verdict.health is Health.STUCK
+
+    @property
+    def forecast(self) -> Forecast:
+        """When its open run ends, and what it will miss by then."""
+        return foretell(self.facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,5 +176,8 @@ def _row(one: StreamSummary) -> dict[str, Any]:
             "requests": run.requests,
             "max_requests": run.max_requests,
             "eta_seconds": run.eta_seconds,
+            "ends_in_seconds": one.forecast.ends_in_seconds,
+            "will_miss": one.forecast.will_miss,
+            "why": one.forecast.why,
         },
     }

@@ -8,12 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
-from prometheus_client.registry import Collector
-
 from monitor.config import Settings
-from monitor.metrics import accounts_of, families
+from monitor.exporter import Exporter
 from monitor.page.picture import LEDGER_TODO, Picture
 from monitor.panorama import Panorama
 from monitor.recovery import Look
@@ -22,7 +18,7 @@ from monitor.work import expectation_of
 from syncd import __version__
 from syncd.contract.errors import SyncError
 from syncd.contract.runs import RunRow
-from syncd.contract.words import Status
+from syncd.contract.words import Status, Stream
 from syncd.ledger.runs import load_runs
 from syncd.ledger.scrape import StreamFacts, load_facts
 from syncd.runtime.postgres import Postgres
@@ -31,7 +27,6 @@ from syncd.runtime.waiting import OutOfTimeError, give_up_after
 FRESH_SECONDS = 1.0
 LONGEST_READ_SECONDS = 3.0
 RUNS_SHOWN = 20
-WATCH_STATES = ("ok", "degraded", "failing")
 
 
 class View:
@@ -45,12 +40,12 @@ class View:
         self._postgres = postgres
         self._reading = asyncio.Lock()
         self._read_at = -FRESH_SECONDS
-        self._read_seconds = 0.0
         self._facts: Sequence[StreamFacts] = ()
         self._runs: Sequence[RunRow] = ()
         self._trouble: str | None = "it has not been read yet"
         self._panorama = Panorama()
         self._panorama_at = -FRESH_SECONDS
+        self.exporter = Exporter(postgres, self)
         self.look: Look | None = None
         self.looked_at: float | None = None
         """When the last look that succeeded ended, by the event loop's clock."""
@@ -63,12 +58,17 @@ class View:
 
     @property
     def watch_state(self) -> str:
-        """One of WATCH_STATES: failing where no look has succeeded for two periods."""
+        """One of `monitor.exporter.WATCH_STATES`: failing where no look has succeeded for two periods."""
         since = self.seconds_since_look
         if since is None or since > 2 * watch_period_seconds(self.settings) + LONGEST_READ_SECONDS:
             return "failing"
         has_failed = self.look is not None and self.look.failed
         return "degraded" if has_failed or self.watch_trouble is not None else "ok"
+
+    @property
+    def stuck_streams(self) -> set[Stream]:
+        """Those whose run the last look found stuck."""
+        return set() if self.look is None else {run.stream for run, _ in self.look.stuck}
 
     @property
     def seconds_since_look(self) -> float | None:
@@ -81,7 +81,6 @@ class View:
         async with self._reading:
             if loop.time() - self._read_at < FRESH_SECONDS:
                 return
-            began = loop.time()
             try:
                 self._facts, self._runs = await give_up_after(LONGEST_READ_SECONDS, self._read())
                 self._trouble = None
@@ -90,7 +89,6 @@ class View:
             except OutOfTimeError:
                 self._trouble = f"no answer within {LONGEST_READ_SECONDS:.0f} s"
             self._read_at = loop.time()
-            self._read_seconds = self._read_at - began
 
     async def refresh_page(self) -> None:
         """The same, and what only people look at."""
@@ -164,47 +162,6 @@ class View:
             watch_state=self.watch_state,
             seconds_since_look=self.seconds_since_look,
         )
-
-    def exposition(self) -> bytes:
-        """For Prometheus, in its text format. Without the ledger its own series are absent, not 0."""
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Shown(self._metrics()))
-        return generate_latest(registry)
-
-    def _metrics(self) -> list[Metric]:
-        is_up = self._trouble is None
-        state = self.watch_state
-        states = GaugeMetricFamily("emag_sync_monitor_state", "The watch: 1 for the state it is in.", labels=["state"])
-        for one in WATCH_STATES:
-            states.add_metric([one], one == state)
-        build = InfoMetricFamily("emag_sync_build", "The release that runs.", value={"version": __version__})
-        own = [
-            GaugeMetricFamily("emag_sync_up", "Whether the ledger could be read for this scrape.", value=is_up),
-            GaugeMetricFamily("emag_sync_monitor_status", "1 while the watch is healthy.", value=state == "ok"),
-            states,
-            GaugeMetricFamily(
-                "emag_sync_collector_duration_seconds", "How long reading the ledger took.", value=self._read_seconds
-            ),
-            build,
-        ]
-        return [*own, *families(self._facts), self._stuck_now()] if is_up else own
-
-    def _stuck_now(self) -> Metric:
-        family = GaugeMetricFamily(
-            "emag_sync_stuck_runs", "Runs that are stuck now.", labels=["source", "account_type"]
-        )
-        stuck = {run.stream for run, _ in self.look.stuck} if self.look is not None else set()
-        for account in accounts_of(self._facts):
-            family.add_metric(account.labels, sum(facts.stream in stuck for facts in account.streams))
-        return family
-
-
-class _Shown(Collector):
-    def __init__(self, metrics: list[Metric]) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> list[Metric]:
-        return self._metrics
 
 
 def watch_period_seconds(settings: Settings) -> float:

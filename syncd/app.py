@@ -161,7 +161,7 @@ async def _run_claimed(
 
     async def work() -> Outcome:
         if request.dry_run:
-            return await _plan(postgres, account, stop, observer)
+            return await _plan(postgres, account, stop, observer, recorder)
         return await _work(postgres, account, claim, recorder, options, stop=stop, observer=observer)
 
     report.outcome = await work_under_lease(postgres, claim, holder, recorder, stop, work)
@@ -183,9 +183,11 @@ def _options(account: AccountSettings, request: RunRequest, caps: Caps, *, deadl
     )
 
 
-async def _plan(postgres: Postgres, account: AccountSettings, stop: StopSignal, observer: Observer) -> Outcome:
+async def _plan(
+    postgres: Postgres, account: AccountSettings, stop: StopSignal, observer: Observer, recorder: Recorder
+) -> Outcome:
     """A dry run that somebody queued: what it found is its message."""
-    report = await plan_account(postgres, account, stop, observer)
+    report = await plan_account(postgres, account, stop, observer, recorder)
     counts = report.counts
     found = (
         f"dry run: would insert {counts['inserted']}, update {counts['updated']}, bring back {counts['revived']}; "
@@ -196,9 +198,14 @@ async def _plan(postgres: Postgres, account: AccountSettings, stop: StopSignal, 
 
 
 async def plan_account(
-    postgres: Postgres, account: AccountSettings, stop: StopSignal, observer: Observer
+    postgres: Postgres,
+    account: AccountSettings,
+    stop: StopSignal,
+    observer: Observer,
+    recorder: Recorder | None = None,
 ) -> PlanReport:
-    """What a sync of this account would change. Takes no lease: a plan may run beside a sync."""
+    """What a sync of this account would change. Takes no lease: a plan may run beside a sync. recorder: of the run
+    that it is; without one its calls are not counted, because a plan writes nothing."""
     stream = stream_of(account)
     sync = account.sync
     await accounts.register(postgres, stream)
@@ -208,7 +215,7 @@ async def plan_account(
         postgres=postgres,
         claim=None,
         budget=await open_budget(postgres, account, ids.account_id),
-        recorder=Recorder(ids.stream_id),
+        recorder=recorder or Recorder(ids.stream_id),
         stop=stop,
         observer=observer,
         max_requests=sync.max_requests,

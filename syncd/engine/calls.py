@@ -152,6 +152,9 @@ class Calls:
                 self._failed_probes += 1
                 self._check_outage(error)
             raise
+        except (Halt, asyncio.CancelledError):
+            self._recorder.call_abandoned(endpoint)
+            raise
         seconds = loop.time() - started
         self._recorder.call_ended(endpoint, seconds, None)
         log.debug("call.answered", endpoint=endpoint, duration_ms=round(seconds * 1000))

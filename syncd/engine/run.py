@@ -74,6 +74,7 @@ class Run:
         self._postgres = postgres
         self._claim = claim
         self._source = source
+        self._recorder = recorder
         self._stop = stop
         self._observer = observer
         self._options = options
@@ -108,6 +109,7 @@ class Run:
         except Halt as halt:
             return halt.outcome
         except LeaseLostError as error:
+            self._recorder.add("fence_rejections")
             self._stop.stop(Cause.LEASE_LOST, str(error))
             return Outcome(Cause.LEASE_LOST, str(error))
         except CallError as error:
@@ -179,7 +181,8 @@ class Run:
         try:
             end = await self._store_all(sweep, reader, guard)
         except asyncio.CancelledError:
-            await self._storing.abandon()
+            if await self._storing.abandon():
+                self._recorder.add("fence_rejections")
             raise
         except (Halt, SyncError):
             await self._storing.settle()

@@ -2,6 +2,9 @@
 
 A run collects deltas in memory; they are added to the ledger with each page, and at least every 5 s
 besides, because calls happen without pages. A kill -9 loses at most those 5 s.
+
+Nothing fences the additions: what happened has happened, also to a run that has lost its lease, and sums do not
+depend on who comes first.
 """
 
 from __future__ import annotations
@@ -60,6 +63,11 @@ class Recorder:
         if reason is not None:
             self.errors += 1
             self.add("request_errors", endpoint=endpoint, detail=reason)
+
+    def call_abandoned(self, endpoint: str) -> None:
+        """One call was not waited for: the run was stopped meanwhile. The marketplace has counted it all the same."""
+        self.requests += 1
+        self.add("requests", endpoint=endpoint)
 
     def drain(self) -> dict[Delta, float]:
         """Take the deltas out; give them back with `restore` where they did not reach the ledger."""

@@ -11,6 +11,8 @@ from syncd.contract.runs import Owner
 from syncd.contract.words import Status, Stream
 from syncd.runtime.postgres import Connection, Postgres
 
+# LATERAL … OFFSET 0: row by row. Left to itself the planner takes the open runs among millions for a single one,
+# and compares each of 500 with each stream.
 _OBSERVE = """
 SELECT r.run_id, a.source, a.name AS account, s.resource, r.status, r.fence, r.pages, r.last_page,
        r.cancel_requested_by, s.paused_at IS NOT NULL AS paused, r.wait_reason, r.started_at,
@@ -25,7 +27,9 @@ SELECT r.run_id, a.source, a.name AS account, s.resource, r.status, r.fence, r.p
             THEN extract(epoch FROM l.expires_at - n.at)::float8 END AS lease_seconds_left,
        EXISTS (SELECT FROM rescue c WHERE c.run_id = r.run_id) AS is_found
   FROM (SELECT clock_timestamp() AS at) n CROSS JOIN run r
-  JOIN stream s USING (stream_id) JOIN account a USING (account_id) JOIN lease l USING (stream_id)
+  JOIN LATERAL (SELECT * FROM stream WHERE stream_id = r.stream_id OFFSET 0) s ON true
+  JOIN LATERAL (SELECT * FROM account WHERE account_id = s.account_id OFFSET 0) a ON true
+  JOIN lease l ON l.stream_id = r.stream_id
  WHERE r.status IN ('queued', 'running')
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.commands import COMMANDS
+from tests.mutants.exporter import EXPORTER
 from tests.mutants.monitor import MONITOR
 from tests.mutants.mutant import Mutant, Replacement
 from tests.mutants.page import PAGE
@@ -368,4 +369,5 @@ FURTHER = (
     *MONITOR,
     *PAGE,
     *SERVICE,
+    *EXPORTER,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -15,7 +14,8 @@ from monitor.watch import judge
 from syncd.contract.runs import Paused
 from syncd.contract.words import Cause, Status, Stream
 from syncd.ledger.outlook import LastRun, StreamOutlook
-from syncd.ledger.scrape import OpenRunFacts, StreamFacts
+from syncd.ledger.scrape import counter_key
+from tests.facts import open_run, stream_facts
 from tests.unit.test_watch import PATIENCE, QUEUED, RUNNING
 
 NOW = 1_700_000_000.0
@@ -23,9 +23,11 @@ MAIN, FBE = Stream("emag", "main", "offers"), Stream("emag", "fbe", "offers")
 RUN = UUID("01a204c0-ea93-778d-b63f-e8625365e87c")
 COMPLETE = LastRun(RUN, Status.COMPLETE, Cause.END_OF_DATA, None, None)
 EXPECTATION = Expectation(600, 7200, enabled=True)
-COUNTERS = defaultdict(float, {("records", "", "inserted"): 12402.0, ("records", "", "tombstoned"): 2.0})
-FACTS = StreamFacts(MAIN, False, Status.COMPLETE, Cause.END_OF_DATA, NOW - 240, NOW, NOW, None, COUNTERS)
-OPEN = OpenRunFacts(Status.RUNNING, 61.0, 34, 34, 124, 36, 500)
+COUNTERS = {counter_key("records", "", "inserted"): 12402.0, counter_key("records", "", "tombstoned"): 2.0}
+FACTS = stream_facts(
+    status=Status.COMPLETE, cause=Cause.END_OF_DATA, succeeded_at=NOW - 240, next_in_seconds=360.0, counters=COUNTERS
+)
+OPEN = open_run(running_seconds=61.0, page=34, pages=34, pages_expected=124, requests=36, max_pages=200)
 OUTLOOK = StreamOutlook(MAIN, 0, None, 360.0, int(NOW) + 360, "here", None, True, COMPLETE, None, None, None, None)
 BY_ANA = Paused("ana", "stock count", datetime(2026, 1, 1, tzinfo=UTC))
 
@@ -62,6 +64,10 @@ def test_a_run_that_moves_says_how_far_it_is_and_one_that_waits_says_why() -> No
     running, open_run = replace(FACTS, open_run=OPEN), replace(OUTLOOK, open_run_id=RUN)
     said = say(running, open_run, [RUNNING]).sentence
     assert said == "All good: main is at page 34 of 124, ready in 3 min, 12,400 offers"
+    capped = replace(running, open_run=replace(OPEN, max_pages=100))
+    assert say(capped, open_run, [RUNNING]).sentence.startswith(
+        "All good: main is at page 34 of 124, but will reach its cap of 100 pages with "
+    )
     waits = replace(open_run, wait_seconds=2400.0, wait_reason="Retry-After")
     assert say(running, waits, [RUNNING]).sentence.startswith("All good: main waits for 40 min (Retry-After)")
 

@@ -21,8 +21,13 @@ COMMENT ON COLUMN stream.rescues IS 'Rescues in a row that gained no new page; a
 -- Pruning deletes runs: without these, each would read every page and every run to see who still points to it.
 CREATE INDEX sweep_page_of_run ON sweep_page (run_id);
 CREATE INDEX run_of_sweep ON run (sweep_id);
+CREATE INDEX lease_of_run ON lease (run_id);
 -- The last success of a stream, however many runs have failed since.
 CREATE INDEX complete_run ON run (stream_id, queued_at DESC) WHERE status = 'complete';
+-- The last runs of all streams, in a history of millions.
+CREATE INDEX run_by_time ON run (queued_at DESC, run_id DESC);
+-- Rescues that wait for their successor: a handful among all that there ever were.
+CREATE INDEX unfinished_rescue ON rescue (found_at) WHERE ended_at IS NULL;
 
 -- The days of the status page, counted as runs end: reading a month of runs for it would take longer each day.
 CREATE TABLE run_day (

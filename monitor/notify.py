@@ -132,7 +132,7 @@ class Announcer:
             "subject": notice.subject,
             **notice.body,
             "key": notice.key,
-            "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "at": f"{(notice.made_at or datetime.now(UTC)).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
             "host": socket.gethostname(),
             "version": __version__,
         }

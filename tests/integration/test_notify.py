@@ -120,6 +120,10 @@ async def test_what_nobody_sent_is_sent_by_the_next_process(stand: Stand, listen
         execute(stand.conninfo, "UPDATE notice SET claimed_at = claimed_at - interval '6 minutes'")
         await announcer.tell(await summary_of(stand), [], 0.0)
         await eventually(lambda: len(listener.bodies("trouble")) == 1)
+    made = scalar(
+        stand.conninfo, "SELECT to_char(made_at AT TIME ZONE 'UTC', 'HH24:MI:SS') FROM notice WHERE event = 'trouble'"
+    )
+    assert f"T{made}Z" in listener.bodies("trouble")[0]["at"]
 
 
 async def test_old_runs_are_no_news(stand: Stand, listener: Listener) -> None:

@@ -132,7 +132,7 @@ class Announcer:
             "subject": notice.subject,
             **notice.body,
             "key": notice.key,
-            "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "at": f"{(notice.made_at or datetime.now(UTC)).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
             "host": socket.gethostname(),
             "version": __version__,
         }
@@ -217,6 +217,8 @@ async def _send(session: aiohttp.ClientSession, message: Message) -> bool:
                     break  # the same call would be refused again
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             why = type(error).__name__  # its text would hold the URL, which is a secret
+            if isinstance(error, ValueError):
+                break  # no URL at all
     log.warning("notice.not_sent", notice=message.name, attempts=attempt, error=why)
     return False
 

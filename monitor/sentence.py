@@ -66,7 +66,9 @@ def _running(one: StreamSummary, name: Callable[[Stream], str]) -> str:
     if outlook is not None and outlook.wait_seconds is not None and outlook.wait_seconds > 5:
         return f"{name(one.stream)} waits for {spoken(outlook.wait_seconds)} ({remote(outlook.wait_reason or '')})"
     of = f" of {run.pages_expected}" if run.pages_expected else ""
-    eta = f", ready in {spoken(run.eta_seconds)}" if run.eta_seconds is not None else ""
+    forecast = one.forecast
+    eta = f", ready in {spoken(forecast.ends_in_seconds)}" if forecast.ends_in_seconds is not None else ""
+    eta = f", but {forecast.why}" if forecast.will_miss is not None else eta
     return f"{name(one.stream)} is at page {run.page}{of}{eta}"
 
 

@@ -31,15 +31,6 @@ def streams(picture: Picture) -> str:
     return f'<div class="cards">{cards}</div>{rest}'
 
 
-def foretold(one: StreamSummary) -> tuple[float | None, str]:
-    """In how many seconds its open run will end, and what it will miss, as a sentence; empty where nothing."""
-    forecast, run = one.forecast, one.facts.open_run
-    ends = forecast.ends_in_seconds
-    if ends is None and run is not None:
-        ends = run.eta_seconds
-    return ends, forecast.why
-
-
 def words_of(one: StreamSummary, picture: Picture) -> list[tuple[str, str]]:
     """What is known of a stream: (name, value) in plain text, for page and text alike."""
     facts, run, outlook = one.facts, one.facts.open_run, one.outlook
@@ -50,7 +41,7 @@ def words_of(one: StreamSummary, picture: Picture) -> list[tuple[str, str]]:
         of = f" of {run.pages_expected:,}" if run.pages_expected else ""
         words += [("Page", f"{run.page:,}{of}"), ("Calls", f"{run.requests:,} of {run.max_requests:,}")]
         words += _rate(one, picture)
-        ends, miss = foretold(one)
+        ends, miss = one.forecast.ends_in_seconds, one.forecast.why
         words += [("Ready in", duration(round(ends)))] if ends is not None and not one.is_stuck else []
         words += [("Forecast", miss)] if miss else []
     elif outlook is not None and outlook.next_in_seconds is not None and not facts.paused:

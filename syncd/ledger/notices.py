@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from psycopg.rows import tuple_row
@@ -34,7 +34,7 @@ SELECT key, subject, event, body::json
   FROM unnest(%(keys)s::text[], %(subjects)s::text[], %(events)s::text[], %(bodies)s::text[], %(times)s::timestamptz[])
        n(key, subject, event, body, happened_at)
  WHERE happened_at IS NULL OR happened_at > clock_timestamp() - make_interval(secs => %(news)s)
-    ON CONFLICT (key) DO NOTHING RETURNING key
+    ON CONFLICT (key) DO NOTHING RETURNING key, made_at
 """
 
 _RECOVER = """
@@ -44,14 +44,14 @@ SELECT n.key || '/over', w.subject, 'recovered', w.body::json
        SELECT key, event FROM notice WHERE subject = w.subject AND event IN ('trouble', 'ended', 'recovered')
         ORDER BY made_at DESC LIMIT 1) n
  WHERE n.event <> 'recovered'
-    ON CONFLICT (key) DO NOTHING RETURNING key, subject, event, body::text
+    ON CONFLICT (key) DO NOTHING RETURNING key, subject, event, body::text, made_at
 """
 
 _OVERDUE = """
 UPDATE notice SET claimed_at = clock_timestamp()
  WHERE sent_at IS NULL AND claimed_at < clock_timestamp() - make_interval(secs => %(retry)s)
    AND made_at > clock_timestamp() - make_interval(secs => %(give_up)s)
-RETURNING key, subject, event, body::text
+RETURNING key, subject, event, body::text, made_at
 """
 
 
@@ -59,7 +59,7 @@ RETURNING key, subject, event, body::text
 class Notice:
     """One thing to tell. subject: what it is about, so that its recovery is found; body: what is sent.
 
-    happened_at: by the database's clock; None for what is so now.
+    happened_at: by the database's clock; None for what is so now. made_at: when it was claimed first.
     """
 
     key: str
@@ -67,6 +67,7 @@ class Notice:
     event: str
     body: Mapping[str, Any]
     happened_at: datetime | None = None
+    made_at: datetime | None = None
 
 
 async def claim(postgres: Postgres, notices: Sequence[Notice]) -> list[Notice]:
@@ -81,8 +82,8 @@ async def claim(postgres: Postgres, notices: Sequence[Notice]) -> list[Notice]:
             "news": NEWS_SECONDS,
         }
         cursor = await connection.execute(_CLAIM, parameters)
-        new = {key for (key,) in await cursor.fetchall()}
-    return [one for one in notices if one.key in new]
+        new = dict(await cursor.fetchall())
+    return [replace(one, made_at=new[one.key]) for one in notices if one.key in new]
 
 
 async def recover(postgres: Postgres, well: Mapping[str, Mapping[str, Any]]) -> list[Notice]:
@@ -111,4 +112,5 @@ async def _returned(postgres: Postgres, statement: str, parameters: Mapping[str,
         cursor = connection.cursor(row_factory=tuple_row)
         await cursor.execute(statement.encode(), parameters)
         rows = await cursor.fetchall()
-    return [Notice(key, subject, event, json.loads(body)) for key, subject, event, body in rows]
+    found = [Notice(key, subject, event, json.loads(body), made_at=at) for key, subject, event, body, at in rows]
+    return sorted(found, key=lambda one: one.made_at or datetime.max.replace(tzinfo=UTC))

@@ -87,6 +87,7 @@ async def test_the_page_in_its_three_states(start: Start, chromium: Browser, tmp
     async with daemon_serving(scene) as daemon, watching(scene, tmp_path, **LEASE) as watch:
         await _second_round(scene, daemon)
         scene.query(PAST)
+        await _says(watch, "All good: ")
         await _looks_right(chromium, watch, "good", "All good: ")
         scene.sandbox.faults.add("slow:page=8-99:seconds=60:times=forever")
         assert (await daemon.call("POST", "/sync", {"account": "main"}))[0] == 202
@@ -104,7 +105,7 @@ async def test_the_page_in_its_three_states(start: Start, chromium: Browser, tmp
         await until(lambda: scene.query("SELECT 1 FROM rescue WHERE ended_at IS NOT NULL"), "it is recovered")
 
 
-async def _says(watch: Watch, begins: str, seconds: float = 30.0) -> None:
+async def _says(watch: Watch, begins: str, seconds: float = 60.0) -> None:
     text = ""
     async with asyncio.timeout(seconds):
         while not text.startswith(begins):

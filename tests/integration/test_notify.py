@@ -18,7 +18,7 @@ from syncd.contract.words import Cause
 from syncd.ledger.outlook import load_outlook
 from syncd.ledger.scrape import load_facts
 from syncd.runtime.settings.sync import SyncSettings
-from tests.control import eventually
+from tests.acceptance.processes import until
 from tests.listener import Listener, listening_for_notices
 from tests.streams import Stand, execute, scalar
 
@@ -76,6 +76,10 @@ def end(stand: Stand, status: str, cause: Cause) -> None:
     )
 
 
+def all_sent(stand: Stand) -> bool:
+    return not scalar(stand.conninfo, "SELECT count(*) FROM notice WHERE sent_at IS NULL")
+
+
 async def test_a_failure_and_the_recovery_are_told_once_over_restarts_and_by_two(
     stand: Stand, listener: Listener
 ) -> None:
@@ -84,7 +88,12 @@ async def test_a_failure_and_the_recovery_are_told_once_over_restarts_and_by_two
         async with announcing(stand, listener) as one, announcing(stand, listener) as other:
             for announcer in (one, other, one):
                 await announcer.tell(await summary_of(stand), [], 0.0)
-            await eventually(lambda: not scalar(stand.conninfo, "SELECT count(*) FROM notice WHERE sent_at IS NULL"))
+            await until(
+                lambda: not scalar(stand.conninfo, "SELECT count(*) FROM notice WHERE sent_at IS NULL"),
+                "it is told",
+                10,
+            )
+    assert len(listener.bodies("trouble")) == 1
     (trouble,) = listener.bodies("trouble")
     assert (trouble["kind"], trouble["subject"]) == ("failed", "emag/main/offers")
     assert "\\u202eno" in trouble["text"]
@@ -93,13 +102,20 @@ async def test_a_failure_and_the_recovery_are_told_once_over_restarts_and_by_two
         async with announcing(stand, listener) as announcer:
             await announcer.tell(await summary_of(stand), [], 0.0)
             await announcer.tell(await summary_of(stand), [], 0.0)
-            await eventually(lambda: not scalar(stand.conninfo, "SELECT count(*) FROM notice WHERE sent_at IS NULL"))
+            await until(
+                lambda: not scalar(stand.conninfo, "SELECT count(*) FROM notice WHERE sent_at IS NULL"),
+                "it is told",
+                10,
+            )
+    assert len(listener.bodies("recovered")) == 1
     (recovered,) = listener.bodies("recovered")
     assert recovered["key"] == f"{trouble['key']}/over"
     end(stand, "failed", Cause.UPSTREAM)
     async with announcing(stand, listener) as announcer:
         await announcer.tell(await summary_of(stand), [], 0.0)
-        await eventually(lambda: not scalar(stand.conninfo, "SELECT count(*) FROM notice WHERE sent_at IS NULL"))
+        await until(
+            lambda: not scalar(stand.conninfo, "SELECT count(*) FROM notice WHERE sent_at IS NULL"), "it is told", 10
+        )
     assert len(listener.bodies("trouble")) == 2
     assert len(listener.bodies("recovered")) == 1
     runs = scalar(stand.conninfo, "SELECT array_agg(run_id::text ORDER BY queued_at) FROM run")
@@ -119,7 +135,11 @@ async def test_what_nobody_sent_is_sent_by_the_next_process(stand: Stand, listen
         assert listener.bodies("trouble") == []
         execute(stand.conninfo, "UPDATE notice SET claimed_at = claimed_at - interval '6 minutes'")
         await announcer.tell(await summary_of(stand), [], 0.0)
-        await eventually(lambda: len(listener.bodies("trouble")) == 1)
+        await until(lambda: len(listener.bodies("trouble")) == 1, "it is told", 10)
+    made = scalar(
+        stand.conninfo, "SELECT to_char(made_at AT TIME ZONE 'UTC', 'HH24:MI:SS') FROM notice WHERE event = 'trouble'"
+    )
+    assert f"T{made}Z" in listener.bodies("trouble")[0]["at"]
 
 
 async def test_old_runs_are_no_news(stand: Stand, listener: Listener) -> None:
@@ -139,7 +159,7 @@ async def test_a_ledger_that_is_away_is_told_after_a_minute_and_its_return_too(
         for now in (0.0, 59.0, 60.0, 90.0):
             await announcer.tell(None, [], now)
         await announcer.tell(await summary_of(stand), [], 100.0)
-        await eventually(lambda: listener.bodies("recovered"))
+        await until(lambda: listener.bodies("recovered"), "it is told", 10)
     (trouble,) = listener.bodies("trouble")
     assert (trouble["kind"], trouble["subject"]) == ("ledger_away", "ledger")
 
@@ -149,10 +169,10 @@ async def test_a_webhook_that_hangs_delays_no_ping_and_its_queue_is_bounded(list
     async with sending() as sender:
         sender.put(message(listener) for _ in range(3 * MOST_WAITING))
         sender.put([Message(SecretStr(f"{listener.url}/ping"), "ping start", "", None)])
-        await eventually(lambda: listener.pings == ["/ping"])
+        await until(lambda: listener.pings == ["/ping"], "it is told", 10)
         listener.hanging = "never"
         listener.released.set()
-        await eventually(lambda: len(listener.bodies("trouble")) >= MOST_WAITING)
+        await until(lambda: len(listener.bodies("trouble")) >= MOST_WAITING, "it is told", 10)
     assert len(listener.bodies("trouble")) <= MOST_WAITING + 1
 
 
@@ -161,7 +181,7 @@ async def test_a_call_is_tried_again_and_noted_when_it_arrives(listener: Listene
     sent: list[str] = []
     async with sending(sent=sent) as sender:
         sender.put([message(listener, key="k")])
-        await eventually(lambda: sent == ["k"])
+        await until(lambda: sent == ["k"], "it is told", 10)
     assert len(listener.heard) == 2
 
 
@@ -171,8 +191,10 @@ async def test_a_redirect_is_not_followed_and_no_line_of_the_log_holds_the_url(l
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(written))
     try:
         async with sending(call_seconds=0.2) as sender:
-            sender.put([message(listener), message(listener), Message(SecretStr("http://"), "trouble", "", {})])
-            await eventually(lambda: written.getvalue().count("notice.not_sent") >= 2)
+            sender.put(
+                [message(listener), message(listener), Message(SecretStr(f"http://[{SECRET}"), "trouble", "", {})]
+            )
+            await until(lambda: written.getvalue().count("notice.not_sent") == 3, "it is told", 10)
     finally:
         structlog.reset_defaults()
     assert len(listener.heard) == 2

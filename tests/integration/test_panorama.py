@@ -116,7 +116,7 @@ async def test_a_run_with_very_many_changes_is_read_no_further_than_it_must(stan
     execute(
         stand.conninfo,
         "INSERT INTO change (stream_id, key, run_id, kind, field, old, new) SELECT stream_id, n::text, %s, 'updated',"
-        " 'sale_price', '1', n::text::json FROM stream, generate_series(2, 60000) n",
+        " 'sale_price', '1', n::text::json FROM stream, generate_series(2, 15000) n",
         [run_id],
     )
     found = await load_jumps(stand.postgres, [run_id])

@@ -65,8 +65,8 @@ PAGE = (
         (
             Replacement(
                 "syncd/ledger/notices.py",
-                "return [one for one in notices if one.key in new]",
-                "return list(notices)",
+                "[replace(one, made_at=new[one.key]) for one in notices if one.key in new]",
+                "list(notices)",
             ),
         ),
         (f"{_NOTIFY}::test_a_failure_and_the_recovery_are_told_once_over_restarts_and_by_two",),

@@ -25,10 +25,9 @@ COMPLETE = LastRun(RUN, Status.COMPLETE, Cause.END_OF_DATA, None, None)
 EXPECTATION = Expectation(600, 7200, enabled=True)
 COUNTERS = {counter_key("records", "", "inserted"): 12402.0, counter_key("records", "", "tombstoned"): 2.0}
 FACTS = stream_facts(
-    status=Status.COMPLETE, cause=Cause.END_OF_DATA, succeeded_at=NOW - 240, heartbeat_at=NOW, progress_at=NOW,
-    counters=COUNTERS,
-)  # fmt: skip
-OPEN = open_run(running_seconds=61.0, page=34, pages=34, pages_expected=124, requests=36)
+    status=Status.COMPLETE, cause=Cause.END_OF_DATA, succeeded_at=NOW - 240, next_in_seconds=360.0, counters=COUNTERS
+)
+OPEN = open_run(running_seconds=61.0, page=34, pages=34, pages_expected=124, requests=36, max_pages=200)
 OUTLOOK = StreamOutlook(MAIN, 0, None, 360.0, int(NOW) + 360, "here", None, True, COMPLETE, None, None, None, None)
 BY_ANA = Paused("ana", "stock count", datetime(2026, 1, 1, tzinfo=UTC))
 
@@ -65,6 +64,10 @@ def test_a_run_that_moves_says_how_far_it_is_and_one_that_waits_says_why() -> No
     running, open_run = replace(FACTS, open_run=OPEN), replace(OUTLOOK, open_run_id=RUN)
     said = say(running, open_run, [RUNNING]).sentence
     assert said == "All good: main is at page 34 of 124, ready in 3 min, 12,400 offers"
+    capped = replace(running, open_run=replace(OPEN, max_pages=100))
+    assert say(capped, open_run, [RUNNING]).sentence.startswith(
+        "All good: main is at page 34 of 124, but will reach its cap of 100 pages with "
+    )
     waits = replace(open_run, wait_seconds=2400.0, wait_reason="Retry-After")
     assert say(running, waits, [RUNNING]).sentence.startswith("All good: main waits for 40 min (Retry-After)")
 

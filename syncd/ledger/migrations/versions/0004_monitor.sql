@@ -40,6 +40,8 @@ CREATE INDEX run_of_sweep ON run (sweep_id);
 CREATE INDEX lease_of_run ON lease (run_id);
 -- The last success of a stream, however many runs have failed since.
 CREATE INDEX complete_run ON run (stream_id, queued_at DESC) WHERE status = 'complete';
+-- The last runs of all streams, in a history of millions.
+CREATE INDEX run_by_time ON run (queued_at DESC, run_id DESC);
 
 -- The days of the status page, counted as runs end: reading a month of runs for it would take longer each day.
 CREATE TABLE run_day (
@@ -80,5 +82,3 @@ CREATE TABLE notice (
 CREATE INDEX notice_of_subject ON notice (subject, made_at DESC);
 CREATE INDEX notice_not_sent ON notice (claimed_at) WHERE sent_at IS NULL;
 CREATE INDEX notice_age ON notice (made_at);
--- The last runs of all streams, in a history of millions.
-CREATE INDEX run_by_time ON run (queued_at DESC, run_id DESC);

@@ -54,8 +54,6 @@ MESSAGE_IDS: Mapping[str, str] = MappingProxyType(
         "monitor.crashed": "95e3838d3ec4455c9ac4a7ac0c264a1b",
         "monitor.stopping": "e93637a2978845568ce25d4cb8cea07a",
         "notice.not_noted": "58ea538361c14438a9ee3b13bfd5d69c",
-        "scrape.failed": "92b243a4e74f432ebf366759e655494a",
-        "ledger.not_read": "faf78540d8b148c9926797889cd83ab2",
         "watch.failed": "ac9e7f7e49db46eabefc92ddbf5c1aec",
         "monitor.ready": "6fee32f7826545f6be25ddba77f8053e",
         "drain.abandoned": "f6ccfb8a862e43058526724767817c19",

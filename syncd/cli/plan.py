@@ -48,12 +48,12 @@ def plan(place: Place, streams: tuple[str, ...], as_json: bool, **overrides: Any
 async def _plan_all(
     settings: Settings, chosen: list[AccountSettings], view: ProgressView
 ) -> list[tuple[Stream, PlanReport]]:
-    stop = StopSignal()
-    stop_on_signals([stop])
+    stops = [StopSignal() for _ in chosen]  # of each its own: the time cap of one ends no other
+    stop_on_signals(stops)
     reports = []
     async with open_postgres(settings) as postgres:
         await check_schema(postgres)
-        for account in chosen:
+        for account, stop in zip(chosen, stops, strict=True):
             report = await plan_account(postgres, account, stop, view.observer(account))
             reports.append((stream_of(account), report))
     return reports

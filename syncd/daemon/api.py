@@ -85,7 +85,7 @@ class DaemonApi:
 
     def cancelled(self, run_id: UUID) -> None:
         """End this run at its next page, if it lives here."""
-        for worker in self._scheduler.workers.values():
+        for worker in self._scheduler.running:
             worker.cancel(run_id, "the control API")
 
     def ready(self) -> bool:

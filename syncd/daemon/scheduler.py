@@ -58,12 +58,28 @@ class Scheduler:
         self._draining = False
 
     def add(self, worker: StreamWorker) -> None:
-        """Serve one more stream."""
+        """Serve one more stream. Where a run of it still lives here, the worker of that run serves it again: it is
+        told what its run must hear, and nothing begins beside it."""
+        for left in self._leaving:
+            if left.stream == worker.stream and left.is_running:
+                self._leaving.remove(left)
+                left.come_back(worker.account)
+                worker = left
+                with about(left.stream, left.run_id):
+                    log.warning("account.returned", note="its run of before still lives")
+                break
         self.workers[worker.stream] = worker
 
     def remove(self, stream: Stream) -> None:
-        """Serve it no more; a run of it that lives goes on to its end, or to the drain."""
-        self._leaving = [worker for worker in self._leaving if worker.is_running] + [self.workers.pop(stream)]
+        """Serve it no more; a run of it that lives goes on to its end, or to the drain, and hears of a cancel."""
+        worker = self.workers.pop(stream)
+        worker.leave()
+        self._leaving = [one for one in (*self._leaving, worker) if one.is_running]
+
+    @property
+    def running(self) -> list[StreamWorker]:
+        """The workers whose run lives here, those of accounts that were taken out meanwhile included."""
+        return [worker for worker in (*self.workers.values(), *self._leaving) if worker.is_running]
 
     def wake(self) -> None:
         """Look at once: somebody asked for something."""
@@ -112,9 +128,14 @@ class Scheduler:
             states = await load_states(self._postgres)
         self.paused = {stream for stream, state in states.items() if state.paused}
         done = Tick()
+        for worker in self._leaving:
+            if (state := states.get(worker.stream)) is not None and worker.is_running:
+                self._watch(worker, state, done)
         for stream, worker in list(self.workers.items()):  # a reload may add or remove some meanwhile
             if self._draining:
                 break
+            if not self._serves(worker):
+                continue
             with about(stream):
                 async with asyncio.timeout(LONGEST_LOOK_SECONDS):
                     if (state := states.get(stream)) is not None:
@@ -149,11 +170,15 @@ class Scheduler:
                 wait = failure_backoff_seconds(state.failures + 1)
                 await book_next(self._postgres, worker.stream, seconds=wait, failed=True)
                 worker.failures = state.failures + 1
-            if not self._draining and not worker.is_held_back:
+            if not self._draining and self._serves(worker) and not worker.is_held_back:
                 done.started += 1
                 worker.start(decision.start, open_run)
         elif worker.is_due:  # paused: the slot passes
             worker.schedule_in(worker.next_delay_seconds())
+
+    def _serves(self, worker: StreamWorker) -> bool:
+        """Still: a reload may have taken it out while the ledger was asked."""
+        return self.workers.get(worker.stream) is worker
 
     def _keep_slot(self, worker: StreamWorker, state: StreamState) -> None:
         """Bring the worker's slot and count of failures in line with the ledger's, which others write, too."""
@@ -212,7 +237,7 @@ class Scheduler:
         """Start nothing more; end what runs at its next page, and wait for it."""
         self._draining = True
         self.wake()
-        workers = [*self.workers.values(), *self._leaving]
+        workers = self.running
         for worker in workers:
             worker.stop(Cause.SHUTDOWN, message)
         await asyncio.gather(*(worker.wait() for worker in workers))

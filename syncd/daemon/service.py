@@ -14,8 +14,7 @@ import asyncio
 import gc
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -23,13 +22,14 @@ import structlog
 from syncd.app import leave_at_once, open_postgres, stream_of
 from syncd.config import AccountSettings, Settings
 from syncd.contract.errors import ConfigError, DatabaseAwayError, SyncError
-from syncd.contract.words import Stream
+from syncd.contract.words import Cause, Stream
 from syncd.daemon.api import DaemonApi
 from syncd.daemon.drain import drain_bounded, leave_soon
 from syncd.daemon.scheduler import Scheduler
 from syncd.daemon.worker import StreamWorker
 from syncd.ledger import accounts
 from syncd.ledger.schema import check_ledger
+from syncd.runtime.log import about
 from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.systemd import Notifier, feed_watchdog
@@ -129,13 +129,15 @@ class Daemon:
             _spare_what_stays()
             self._notifier.ready()
             log.notice("daemon.ready", streams=len(scheduler.workers))
-            async with _running(
-                scheduler.run(), self._show(scheduler), self._reload_when_asked(postgres, scheduler, api)
-            ):
+            async with asyncio.TaskGroup() as group:  # a fault in one of these ends all, and the daemon with it
+                reloads = self._reload_when_asked(postgres, scheduler, api)
+                beside = [group.create_task(one) for one in (scheduler.run(), self._show(scheduler), reloads)]
                 await self._ended.wait()
                 api.is_ready = False
                 control.feed.close()
                 await drain_bounded(postgres, scheduler.drain(f"stopped by {self._stopped_by}"))
+                for task in beside:
+                    task.cancel()
 
     async def _add(self, postgres: Postgres, scheduler: Scheduler, api: DaemonApi, account: AccountSettings) -> None:
         """Serve an account's stream; one with a changed identity is left out, and said."""
@@ -203,20 +205,30 @@ class Daemon:
         if settings.disable_auto_sync and not old.disable_auto_sync:
             _say_disabled()
         for stream in scheduler.workers.keys() - {stream_of(account) for account in settings.accounts}:
+            worker = scheduler.workers[stream]
             scheduler.remove(stream)
-            log.warning("account.removed", stream=str(stream))
+            with about(stream, worker.run_id):
+                log.warning("account.removed", **({"note": "its run goes on to its end"} if worker.is_running else {}))
         for account in settings.accounts:
-            worker = scheduler.workers.get(stream_of(account))
-            if worker is not None and _login_of(worker.account) != _login_of(account):
-                scheduler.remove(worker.stream)  # whether it may be served is for `_add` to find out
-            elif worker is not None:
-                worker.account = account
+            served = scheduler.workers.get(stream_of(account))
+            if served is not None and _login_of(served.account) != _login_of(account):
+                self._end(scheduler, served)
+            elif served is not None:
+                served.account = account
         fixed = ("control_address", "control_port")
         if any(getattr(old.sync, name) != getattr(settings.sync, name) for name in fixed) or (
             old.database != settings.database
         ):
             log.warning("config.needs_restart", settings="control address and port, database")
         log.notice("config.reloaded", accounts=len(settings.accounts))
+
+    def _end(self, scheduler: Scheduler, worker: StreamWorker) -> None:
+        """Another login: whether it may be served is for `_add` to find out. A run does not go on meanwhile: where
+        somebody has confirmed the new login, what the old one reads would be stored as the new one's."""
+        with about(worker.stream, worker.run_id):
+            log.warning("account.login_changed", **({"note": "its run is ended"} if worker.is_running else {}))
+        scheduler.remove(worker.stream)
+        worker.stop(Cause.SHUTDOWN, "the login of its account was changed")
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -242,33 +254,6 @@ def _spare_what_stays() -> None:
     gc.freeze()
 
 
-@asynccontextmanager
-async def _running(*coroutines: object) -> AsyncIterator[None]:
-    """These beside the body; the failure of one ends the body."""
-    body = asyncio.current_task()
-    failed: list[BaseException] = []
-
-    def note(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            failed.append(error)
-            if body is not None:
-                body.cancel()
-
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]  # type: ignore[call-overload]
-    for task in tasks:
-        task.add_done_callback(note)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if failed:
-            raise failed[0] from None
-        raise
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
 def _login_of(account: AccountSettings) -> tuple[str, str]:
     return account.host, account.username
 
@@ -279,7 +264,7 @@ def _say_disabled() -> None:
 
 def status_line(scheduler: Scheduler) -> str:
     """What the streams do, the running ones first."""
-    running = [worker.view.status_line() for worker in scheduler.workers.values() if worker.is_running]
+    running = [worker.view.status_line() for worker in scheduler.running]
     if scheduler.trouble is not None:
         running.append(f"waiting: {scheduler.trouble}")
     if running:

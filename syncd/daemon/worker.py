@@ -48,6 +48,12 @@ class StreamWorker:
         self._stop = StopSignal()
         self._skipped_for: UUID | None = None
         self._held_until = 0.0
+        self._is_leaving = False
+
+    @property
+    def run_id(self) -> UUID | None:
+        """Of the run that lives here; None where there is none, or where it has not been claimed yet."""
+        return self.view.run_id if self.view.in_progress else None
 
     @property
     def is_running(self) -> bool:
@@ -62,7 +68,7 @@ class StreamWorker:
     @property
     def is_scheduled(self) -> bool:
         """Whether its runs begin by themselves."""
-        return self.enabled and self.account.sync.interval_seconds > 0
+        return self.enabled and not self._is_leaving and self.account.sync.interval_seconds > 0
 
     @property
     def is_due(self) -> bool:
@@ -100,6 +106,14 @@ class StreamWorker:
         self._stop = StopSignal()
         self.view.max_requests = request.max_requests or self.account.sync.max_requests
         self._task = asyncio.create_task(self._run(request), name=f"run of {self.stream}")
+
+    def leave(self) -> None:
+        """Its account was taken out of the configuration: a run that lives goes on, and none follows it."""
+        self._is_leaving, self.due_at = True, None
+
+    def come_back(self, account: AccountSettings) -> None:
+        """Its account is there again before its run has ended; these settings count from the next run on."""
+        self._is_leaving, self.account = False, account
 
     def stop(self, cause: Cause, message: str) -> None:
         """Ask the run to end; pages already received are stored."""

@@ -146,6 +146,21 @@ async def enter_phase(postgres: Postgres, claim: Claim, phase: Phase) -> None:
         )
 
 
+async def note_read(postgres: Postgres, claim: Claim, *, pages: int, fetched: int, requests: int, errors: int) -> None:
+    """What a dry run has used since it began: its progress, where no page is stored. May be repeated."""
+    async with postgres.connection("note what a dry run has read") as connection:
+        await connection.execute(
+            """
+            UPDATE run SET progress_at = clock_timestamp(), progress_seq = progress_seq + 1, phase = 'read',
+                   wait_until = CASE WHEN wait_until > clock_timestamp() THEN wait_until END,
+                   wait_reason = CASE WHEN wait_until > clock_timestamp() THEN wait_reason END,
+                   pages = %s, fetched = %s, requests = greatest(requests, %s), errors = greatest(errors, %s)
+             WHERE run_id = %s AND fence = %s AND status = 'running'
+            """,
+            [pages, fetched, requests, errors, claim.run_id, claim.fence],
+        )
+
+
 async def load_cancel(postgres: Postgres, claim: Claim) -> str | None:
     """Who asked for this run to be cancelled; None where nobody did."""
     async with postgres.connection("look for a cancel") as connection:

@@ -12,7 +12,7 @@ import pytest
 from tests.acceptance.daemon import TOKEN, Daemon, pages_stored, runs_ended, serving
 from tests.acceptance.processes import RUNNING, until
 from tests.acceptance.scene import Start
-from tests.acceptance.test_daemon_steering import TICKS_SECONDS, command, reload, rewrite
+from tests.acceptance.test_daemon_steering import NO_LOGIN, TICKS_SECONDS, accounts, command, reload, rewrite
 
 BY_HAND = {"EMAG_SYNC_INTERVAL_SECONDS": "0"}
 
@@ -148,3 +148,69 @@ async def test_a_stream_that_the_daemon_does_not_serve_is_not_queued_for_ever(st
     assert done.returncode == 1, done.stdout
     assert "does its configuration know this stream?" in done.stderr
     assert scene.query("SELECT count(*) FROM run WHERE status = 'queued'") == [(0,)]
+
+
+async def test_a_dry_run_keeps_to_the_caps_that_were_asked_for_and_is_booked(start: Start) -> None:
+    """Pages, calls, records: what it read stands in its row, its calls in the counters, and the cap is said."""
+    scene = await start(offers=1150)
+    asked = (
+        ({"max_pages": 2}, "cap_pages", 2),
+        ({"max_requests": 4}, "cap_requests", 3),
+        ({"limit": 250}, "cap_records", 3),
+    )
+    async with serving(scene, EMAG_SYNC_BATCH_SIZE="100", EMAG_SYNC_CONCURRENCY="1", **BY_HAND) as daemon:
+        for number, (caps, cause, pages) in enumerate(asked, 1):
+            calls = len(scene.sandbox.log)
+            status, answer = await daemon.call("POST", "/sync", {"dry_run": True, **caps})
+            assert status == 202
+            await runs_ended(scene, number)
+            _, run = await daemon.call("GET", f"/syncs/{answer['sync_id']}")
+            assert (run["status"], run["cause"]) == ("partial", cause)
+            assert "dry run: would insert" in run["error_message"]
+            assert "on no page" not in run["error_message"], "it did not read to the end"
+            used = len(scene.sandbox.log) - calls
+            assert (run["pages"], run["requests"]) == (pages, used)
+            assert used <= caps.get("max_requests", pages + 2)
+    assert "would insert 250," in run["error_message"]
+    assert run["fetched"] == 250
+    counted = "SELECT sum(value) FROM accumulator WHERE metric = 'requests'"
+    assert scene.query(counted) == [(len(scene.sandbox.log),)]
+    assert scene.live == {}
+
+
+async def test_a_dry_run_is_cancelled_within_a_page(start: Start) -> None:
+    scene = await start(offers=2050, faults=["slow:page=all:seconds=0.4"])
+    async with serving(scene, EMAG_SYNC_CONCURRENCY="1", **BY_HAND) as daemon:
+        await daemon.call("POST", "/sync", {"dry_run": True})
+        ((run_id,),) = await until(lambda: scene.query(f"{RUNNING} AND pages > 1"), "pages were compared")
+        _, progress = await daemon.call("GET", "/sync/progress")
+        assert (progress["in_progress"], progress["total"]) == (True, 2050)
+        await daemon.call("POST", f"/syncs/{run_id}/cancel", {})
+        assert (await runs_ended(scene, 1, 2))[0][1:] == ("cancelled", "cancelled")
+
+
+async def test_after_stop_an_account_that_is_added_waits_for_resume_as_well(start: Start) -> None:
+    """By SIGHUP or a restart; a run by hand and a trigger are refused, too. Resumed by name, a stream goes alone."""
+    scene = await start(offers=120, settings=NO_LOGIN)
+    accounts(scene, "one")
+    assert scene.program.config is not None
+    scene.program.settings |= {"CREDENTIALS_DIRECTORY": str(scene.program.config.parent)}
+    often = {"EMAG_SYNC_INTERVAL_SECONDS": "1"}
+    names = "SELECT DISTINCT a.name FROM run r JOIN stream USING (stream_id) JOIN account a USING (account_id)"
+    async with serving(scene, **often) as daemon:
+        await runs_ended(scene, 1)
+        await command(scene, "stop")
+        await until(lambda: not scene.query(RUNNING), "nothing runs")
+        accounts(scene, "one", "two")
+        await reload(daemon)
+        await until(lambda: "STATUS=idle, 2 paused" in daemon.heard, "both are held back")
+    accounts(scene, "one", "two", "three")
+    assert "paused by" in await command(scene, "trigger", "three", code=1)
+    async with serving(scene, **often) as daemon:
+        await until(lambda: "STATUS=idle, 3 paused" in daemon.heard, "all are held back")
+        assert scene.query(names) == [("one",)]
+        assert "streams that are registered later begin paused" in await command(scene, "resume", "two")
+        await until(lambda: len(scene.query(names)) == 2, "the second runs")
+        status, resumed = await daemon.call("POST", "/resume", {})
+        assert (status, resumed["resumed"], resumed["paused"], resumed["everything"]) == (200, 2, [], False)
+        await until(lambda: len(scene.query(names)) == 3, "all run")

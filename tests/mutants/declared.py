@@ -13,6 +13,9 @@ CONTROL = "tests/integration/test_control"
 STEERING = "tests/acceptance/test_daemon_steering.py"
 JOURNAL = "tests/acceptance/test_daemon_journal.py"
 LEDGER = "tests/acceptance/test_daemon_ledger.py"
+PAUSES = "tests/integration/test_pauses.py"
+LEAVING = "tests/acceptance/test_daemon_leaving.py::test_a_run_whose_account_was_taken_out"
+WISHES = "tests/acceptance/test_daemon_wishes.py"
 
 _CHECK_INSIDE = """\
         async with connection.transaction():
@@ -330,7 +333,9 @@ FURTHER = (
         "the run of an account that was taken out is not drained",
         (
             Replacement(
-                "syncd/daemon/scheduler.py", "[*self.workers.values(), *self._leaving]", "[*self.workers.values()]"
+                "syncd/daemon/scheduler.py",
+                "        workers = self.running\n",
+                "        workers = [*self.workers.values()]\n",
             ),
         ),
         (f"{STEERING}::test_a_run_of_an_account_that_was_taken_out_ends_with_the_daemon",),
@@ -360,6 +365,77 @@ FURTHER = (
             ),
         ),
         (f"{CLAIMS}::test_of_a_dead_run_nothing_is_told_that_has_not_happened",),
+    ),
+    Mutant(
+        "a dry run forgets the caps that were asked for",
+        (
+            Replacement(
+                "syncd/app.py",
+                "_compare(postgres, account, claim, recorder, options,",
+                "_compare(postgres, account, claim, recorder, replace(options, caps=_caps(account, RunRequest(''))),",
+            ),
+            Replacement("syncd/app.py", "import dataclass, field\n", "import dataclass, field, replace\n"),
+        ),
+        (f"{WISHES}::test_a_dry_run_keeps_to_the_caps_that_were_asked_for_and_is_booked",),
+    ),
+    Mutant(
+        "the calls of a dry run are counted nowhere",
+        (
+            Replacement(
+                "syncd/app.py",
+                "_compare(postgres, account, claim, recorder, options,",
+                "_compare(postgres, account, claim, Recorder(claim.stream_id), options,",
+            ),
+        ),
+        (f"{WISHES}::test_a_dry_run_keeps_to_the_caps_that_were_asked_for_and_is_booked",),
+    ),
+    Mutant(
+        "a stream that is registered while everything is paused goes on its own",
+        (
+            Replacement(
+                "syncd/ledger/accounts.py",
+                "paused_at, paused_by, pause_reason FROM a LEFT JOIN standing ON true",
+                "NULL::timestamptz, NULL, NULL FROM a",
+            ),
+        ),
+        (f"{PAUSES}::test_a_stream_that_is_registered_while_everything_is_paused_begins_paused",),
+    ),
+    Mutant(
+        "a registration does not hold off a pause of everything",
+        (Replacement("syncd/ledger/pauses.py", "FROM standing_pause FOR SHARE", "FROM standing_pause"),),
+        (f"{PAUSES}::test_a_stream_that_is_being_registered_does_not_slip_through_a_pause",),
+    ),
+    Mutant(
+        "an account that is put back forgets its run of before",
+        (
+            Replacement(
+                "syncd/daemon/scheduler.py", "if left.stream == worker.stream and left.is_running:", "if False:"
+            ),
+        ),
+        (f"{LEAVING}_and_put_back_lives_once_and_is_known",),
+    ),
+    Mutant(
+        "the run of an account that was taken out does not hear of stop",
+        (
+            Replacement("syncd/daemon/api.py", "self._scheduler.running:", "self._scheduler.workers.values():"),
+            Replacement(
+                "syncd/daemon/scheduler.py",
+                "        for worker in self._leaving:\n",
+                "        for worker in list[StreamWorker]():\n",
+            ),
+        ),
+        (f"{LEAVING}_hears_of_a_cancel_and_of_stop",),
+    ),
+    Mutant(
+        "a run goes on although its account has another login",
+        (
+            Replacement(
+                "syncd/daemon/service.py",
+                'worker.stop(Cause.SHUTDOWN, "the login',
+                'log.debug("no.stop", why="the login',
+            ),
+        ),
+        ("tests/acceptance/test_daemon_leaving.py::test_a_run_whose_account_gets_another_login_ends_at_its_next_page",),
     ),
     *COMMANDS,
 )

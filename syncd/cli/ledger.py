@@ -19,6 +19,7 @@ from syncd.policy.explanation import Around, explain_stream
 from syncd.policy.explanation import explain as explanation
 from syncd.policy.facts import run_facts
 from syncd.runtime.postgres import Postgres
+from syncd.runtime.process import proven_dead
 
 DATABASE = frozenset({"database"})
 SAME_GAP_LOOKBACK = 10
@@ -101,12 +102,16 @@ async def _stream_of(postgres: Postgres, way: Way, row: RunRow) -> Around:
     newest = await ledger.load_runs(postgres, stream=row.stream, limit=1)
     before = await ledger.load_history(postgres, before=(row.queued_at, row.run_id), limit=1, stream=row.stream)
     state = (await load_states(postgres))[row.stream]
+    planned, name = await way.next_runs(), str(row.stream)
     no_daemon = None if await way.look() else way.why_not
+    if planned is not None and name not in planned:
+        no_daemon = f"the one at {way.place} does not serve this stream; its log says why"
     return Around(
         newest=newest[0].run_id,
         before=before[0] if before else None,
         is_paused=state.paused,
-        next_in_seconds=state.next_in_seconds,
+        is_dead=state.open_run is not None and proven_dead(state.open_run.owner),
+        next_in_seconds=(planned or {}).get(name, state.next_in_seconds),
         failures=state.failures,
         no_daemon=no_daemon,
     )

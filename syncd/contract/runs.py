@@ -159,6 +159,7 @@ class RunRow:
     paused_by: str | None = None
     pause_reason: str | None = None
     sweep_ended_by: str | None = None
+    cancelled_by: str | None = None
 
     @property
     def progress_percent(self) -> int:

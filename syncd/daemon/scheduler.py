@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import structlog
 
@@ -19,7 +20,14 @@ from syncd.daemon.worker import StreamWorker
 from syncd.ledger import accounts, claims
 from syncd.ledger.schema import check_ledger
 from syncd.ledger.situation import OpenRun, StreamState, book_next, load_states
-from syncd.policy.schedule import FREE_RESUMES, Situation, Start, decide, failure_backoff_seconds
+from syncd.policy.schedule import (
+    FREE_RESUMES,
+    Situation,
+    Start,
+    decide,
+    failure_backoff_seconds,
+    first_delay_seconds,
+)
 from syncd.runtime.log import about
 from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
@@ -51,6 +59,8 @@ class Scheduler:
         self.workers: dict[Stream, StreamWorker] = {}
         self._leaving: list[StreamWorker] = []
         self.paused: set[Stream] = set()
+        self.refused: dict[Stream, str] = {}
+        """Configured, and not served: why."""
         self.trouble: str | None = None
         """Why nothing can begin just now: the ledger is away, read-only, or not this release's."""
         self._unusable = False
@@ -151,10 +161,7 @@ class Scheduler:
         if worker.is_running:
             self._watch(worker, state, done)
             return
-        if worker.is_scheduled:
-            self._keep_slot(worker, state)
-        else:
-            await self._forget_slot(worker, state)
+        await self._keep_slot(worker, state)
         open_run = state.open_run
         decision = decide(self._situation(worker, state))
         if decision.close:
@@ -173,30 +180,30 @@ class Scheduler:
             if not self._draining and self._serves(worker) and not worker.is_held_back:
                 done.started += 1
                 worker.start(decision.start, open_run)
-        elif worker.is_due:  # paused: the slot passes
+        elif worker.is_due:  # disabled or paused: the slot passes
             worker.schedule_in(worker.next_delay_seconds())
 
     def _serves(self, worker: StreamWorker) -> bool:
         """Still: a reload may have taken it out while the ledger was asked."""
         return self.workers.get(worker.stream) is worker
 
-    def _keep_slot(self, worker: StreamWorker, state: StreamState) -> None:
-        """Bring the worker's slot and count of failures in line with the ledger's, which others write, too."""
+    async def _keep_slot(self, worker: StreamWorker, state: StreamState) -> None:
+        """Bring the worker's slot and count of failures in line with the ledger's, which others write, too.
+
+        Only who schedules a stream writes its slot: another daemon on this ledger may do so where we do not.
+        """
         forgiven = state.failures < worker.failures and state.next_in_seconds is None  # by `syncd resume`
         worker.failures = state.failures
-        if forgiven:
-            worker.schedule_in(worker.next_delay_seconds())
-        if worker.due_at is None:
-            self._first_slot(worker, state)
-        elif worker.is_due and state.next_in_seconds is not None and state.next_in_seconds > 0:
-            worker.schedule_in(state.next_in_seconds)  # another daemon has run it meanwhile
-
-    async def _forget_slot(self, worker: StreamWorker, state: StreamState) -> None:
-        """Nothing will begin by itself: a slot that stays in the book would promise it. After failures it stays,
-        as the backoff of a process that dies at every resume."""
-        worker.failures, worker.due_at = state.failures, None
-        if state.next_in_seconds is not None and not state.failures:
-            await book_next(self._postgres, worker.stream, seconds=None, failed=None)
+        if worker.is_scheduled:
+            if forgiven:
+                worker.schedule_in(worker.next_delay_seconds())
+            if worker.due_at is None:
+                self._first_slot(worker, state)
+            elif worker.is_due and worker.is_booked and (state.next_in_seconds or 0.0) > 0:
+                worker.look_again_in(state.next_in_seconds or 0.0)  # another daemon has run it meanwhile
+        if worker.is_scheduled and not worker.is_booked and not worker.is_due:
+            await book_next(self._postgres, worker.stream, seconds=worker.next_run_seconds, failed=None)
+            worker.is_booked = True
 
     def _situation(self, worker: StreamWorker, state: StreamState) -> Situation:
         run = state.open_run
@@ -225,13 +232,17 @@ class Scheduler:
     def _skip(self, worker: StreamWorker, living: OpenRun, done: Tick) -> None:
         done.skipped += 1
         worker.skip_slot(living.run_id)
-        worker.schedule_in(worker.next_delay_seconds())
+        worker.look_again_in(worker.next_delay_seconds())
 
     def _first_slot(self, worker: StreamWorker, state: StreamState) -> None:
         """After a start: the slot that the ledger has booked, but not before the start-up delay."""
-        booked = state.next_in_seconds or 0.0
-        spread = random.uniform(0, min(10.0, self._startup_delay_seconds / 3))  # noqa: S311  # jitter
-        worker.schedule_in(max(self._startup_delay_seconds + spread, booked))
+        second, jitter = datetime.now(UTC).timestamp() % 60, random.random()  # noqa: S311
+        first = first_delay_seconds(self._startup_delay_seconds, second, jitter)
+        if state.next_in_seconds is None:
+            worker.schedule_in(first)
+        else:
+            booked = state.next_in_seconds
+            worker.look_again_in(booked if booked > self._startup_delay_seconds else first)
 
     async def drain(self, message: str) -> None:
         """Start nothing more; end what runs at its next page, and wait for it."""

@@ -22,7 +22,7 @@ import structlog
 from syncd.app import leave_at_once, open_postgres, stream_of
 from syncd.config import AccountSettings, Settings
 from syncd.contract.errors import ConfigError, DatabaseAwayError, SyncError
-from syncd.contract.words import Cause, Stream
+from syncd.contract.words import Cause
 from syncd.daemon.api import DaemonApi
 from syncd.daemon.drain import drain_bounded, leave_soon
 from syncd.daemon.scheduler import Scheduler
@@ -56,8 +56,6 @@ class Daemon:
         self._ended = asyncio.Event()
         self._reload = asyncio.Event()
         self._stopped_by = ""
-        self._refused: set[Stream] = set()
-        """Accounts of another identity than the ledger's: said once, left out until the next reload."""
         self._owed = False
         """Whether a reload brought accounts that could not be registered yet."""
 
@@ -142,13 +140,13 @@ class Daemon:
     async def _add(self, postgres: Postgres, scheduler: Scheduler, api: DaemonApi, account: AccountSettings) -> None:
         """Serve an account's stream; one with a changed identity is left out, and said."""
         stream = stream_of(account)
-        if stream in scheduler.workers or stream in self._refused:
+        if stream in scheduler.workers or stream in scheduler.refused:
             return
         await accounts.register(postgres, stream)
         try:
             await accounts.pin_identity(postgres, stream, host=account.host, username=account.username)
         except ConfigError as error:
-            self._refused.add(stream)
+            scheduler.refused[stream] = str(error)
             log.error("account.refused", account=account.name, error=str(error))
             return
         scheduler.add(StreamWorker(postgres, account, api.notice_change))
@@ -200,7 +198,7 @@ class Daemon:
         """From the next run on. What cannot change while we run is said."""
         old = self.settings
         self.settings = api.settings = settings
-        self._refused.clear()  # somebody may have confirmed it
+        scheduler.refused.clear()  # somebody may have confirmed it
         scheduler.enabled = not settings.disable_auto_sync
         if settings.disable_auto_sync and not old.disable_auto_sync:
             _say_disabled()
@@ -214,7 +212,7 @@ class Daemon:
             if served is not None and _login_of(served.account) != _login_of(account):
                 self._end(scheduler, served)
             elif served is not None:
-                served.account = account
+                served.reconfigure(account)
         fixed = ("control_address", "control_port")
         if any(getattr(old.sync, name) != getattr(settings.sync, name) for name in fixed) or (
             old.database != settings.database
@@ -269,12 +267,13 @@ def status_line(scheduler: Scheduler) -> str:
         running.append(f"waiting: {scheduler.trouble}")
     if running:
         return "; ".join(running)
+    if not scheduler.workers:
+        return "no account is served: each was refused; the log says why"
     if not scheduler.enabled:
         return DISABLED_NOTE
-    loop = asyncio.get_running_loop()
     paused = len(scheduler.paused & set(scheduler.workers))
-    due = [worker.due_at for worker in scheduler.workers.values() if worker.due_at is not None]
+    due = [due for worker in scheduler.workers.values() if (due := worker.next_run_seconds) is not None]
     parts = [f"{paused} paused"] if paused else []
     if due and paused < len(scheduler.workers):
-        parts.append(f"next run in {max(0, min(due) - loop.time()):.0f}s")
+        parts.append(f"next run in {min(due):.0f}s")
     return "idle" + (f", {', '.join(parts)}" if parts else "")

@@ -59,7 +59,9 @@ async def resume(postgres: Postgres, stream: Stream | None) -> int:
         if stream is None:
             await connection.execute(f"UPDATE standing_pause {_CLEAR} WHERE paused_at IS NOT NULL")
         cursor = await connection.execute(
-            f"UPDATE stream {_CLEAR}, failures = 0, next_attempt_at = NULL WHERE paused_at IS NOT NULL AND {_OF}",
+            f"UPDATE stream {_CLEAR}, failures = 0,"
+            " next_attempt_at = CASE WHEN failures = 0 THEN next_attempt_at END"
+            f" WHERE paused_at IS NOT NULL AND {_OF}",
             _names(stream),
         )
         return cursor.rowcount

@@ -25,7 +25,7 @@ SELECT r.run_id, a.source, a.name AS account, s.resource, r.status, r.cause, r.p
        CASE WHEN l.run_id = r.run_id THEN extract(epoch FROM l.expires_at - clock_timestamp())::float8 END
            AS lease_seconds_left,
        cardinality(c.keys) AS consent_keys, c.approved_at IS NOT NULL AS consent_approved, r.dry_run,
-       s.paused_by, s.pause_reason, w.ended_by AS sweep_ended_by
+       s.paused_by, s.pause_reason, w.ended_by AS sweep_ended_by, r.cancel_requested_by AS cancelled_by
   FROM run r JOIN stream s USING (stream_id) JOIN account a USING (account_id)
   LEFT JOIN sweep w ON w.sweep_id = r.sweep_id
   LEFT JOIN lease l ON l.stream_id = r.stream_id

@@ -143,8 +143,16 @@ async def check_writable(connection: Connection) -> None:
 
 
 async def _check_version(postgres: Postgres, connection: Connection) -> None:
-    cursor = await connection.execute("SELECT to_regclass('schema_version') IS NOT NULL")
+    cursor = await connection.execute(
+        "SELECT to_regclass('schema_version') IS NOT NULL,"
+        " (SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = %s), current_user",
+        [postgres.schema],
+    )
     row = await cursor.fetchone()
+    if row is not None and row[1] is False:
+        raise SchemaError(
+            f'role "{row[2]}" may not use schema "{postgres.schema}": grant it to that role, or connect as its owner'
+        )
     if row is None or not row[0]:
         raise SchemaError(f'schema "{postgres.schema}" holds no tables of syncd: run `syncd migrate`')
     cursor = await connection.execute("SELECT version_num FROM schema_version")

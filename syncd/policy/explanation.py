@@ -75,7 +75,9 @@ class Around:
 
     newest           the newest run of its stream
     before           the run before this one
-    next_in_seconds  until the next one, as the ledger has booked it; None where nothing is booked
+    is_dead          the open run's process on this machine is gone
+    next_in_seconds  until the next one, as the daemon here says, else as the ledger has it booked; None where none
+                     begins by itself
     no_daemon        why no daemon answers here; None where one does
     """
 
@@ -85,6 +87,7 @@ class Around:
     next_in_seconds: float | None
     failures: int
     no_daemon: str | None
+    is_dead: bool = False
 
 
 def explain_stream(run: RunRow, around: Around) -> list[str]:
@@ -94,6 +97,11 @@ def explain_stream(run: RunRow, around: Around) -> list[str]:
         sentences.append(f"It took over from run {around.before.run_id}, whose process had gone.")
     if run.run_id != around.newest:
         return [*sentences, f"It is not the newest: run {around.newest} came after it."]
+    if around.is_dead:
+        goes_on = (
+            "" if around.no_daemon is None else f", when one is there; here is none to be seen: {around.no_daemon}"
+        )
+        return [*sentences, f"But its process on this machine is gone: the next daemon ends it and goes on{goes_on}."]
     if around.is_paused:  # `explain` has said who and why
         return sentences
     if run.status is Status.QUEUED:
@@ -108,7 +116,7 @@ def explain_stream(run: RunRow, around: Around) -> list[str]:
             f"Failures in a row so far: {around.failures}; each makes the pause before the next run longer."
         )
     if around.next_in_seconds is None:
-        sentences.append("No next run is booked; `syncd trigger` starts one.")
+        sentences.append("No next run begins by itself; `syncd trigger` starts one.")
     else:
         when = f"in {around.next_in_seconds:.0f} s" if around.next_in_seconds > 0 else "now"
         sentences.append(f"By the schedule its stream is due {when}; `syncd trigger` does not wait for that.")
@@ -123,7 +131,9 @@ def _explain_running(run: RunRow) -> list[str]:
         sentences = ["Its lease has run out: its process is gone or frozen, and the next run takes over."]
     if run.wait_until is not None:
         sentences.append(f"It sleeps until {run.wait_until:%H:%M:%S %Z}, because: {run.wait_reason}.")
-    return sentences
+    if run.cancelled_by is not None:
+        sentences.append(f"It was asked to end by {run.cancelled_by}.")
+    return [*sentences, *_held_back(run)]
 
 
 def _held_back(run: RunRow) -> list[str]:

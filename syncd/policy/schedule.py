@@ -21,6 +21,8 @@ JITTER_SHARE = 0.1
 QUIET_SECONDS = 7.0
 """No run begins within so many seconds of a full minute."""
 
+SHORT_DELAY_SECONDS = 20.0
+
 FIRST_BACKOFF_SECONDS = 30.0
 LONGEST_BACKOFF_SECONDS = 3600.0
 
@@ -57,6 +59,13 @@ def next_delay_seconds(
     delay = max(interval_with_jitter(interval_seconds, jitter), backoff)
     # Intervals under a minute are for tests: there is no staying away from round minutes with them.
     return off_the_minute(delay, second_of_minute, jitter) if delay >= 60 else delay
+
+
+def first_delay_seconds(startup_seconds: float, second_of_minute: float, jitter: float) -> float:
+    """From a start to the first run: the start-up delay, up to a third longer and off the round minute. Who sets a
+    short one wants to see a run, and not to stay away from anything."""
+    delay = startup_seconds + jitter * min(10.0, startup_seconds / 3)
+    return off_the_minute(delay, second_of_minute, jitter) if startup_seconds >= SHORT_DELAY_SECONDS else delay
 
 
 def is_failure(cause: Cause) -> bool:

@@ -23,6 +23,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from syncd.contract.errors import DatabaseAwayError, FatalError, SchemaError
 from syncd.contract.words import Cause
+from syncd.runtime.outage import outage
 
 Connection = AsyncConnection[TupleRow]
 
@@ -97,7 +98,8 @@ def _is_being_cancelled() -> bool:
 
 def _raise_ours(doing: str, error: psycopg.Error) -> NoReturn:
     if isinstance(error, PoolTimeout):
-        raise DatabaseAwayError(f"{doing}: no connection to PostgreSQL in time") from error
+        why = f" ({outage.reason})" if outage.reason is not None else ""
+        raise DatabaseAwayError(f"{doing}: no connection to PostgreSQL in time{why}") from error
     state = error.sqlstate
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if state in _AWAY_STATES or (state is not None and state.startswith("08")):

@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.acceptance.daemon import TOKEN, Daemon, pages_stored, runs_ended, serving
+from tests.acceptance.daemon import TOKEN, Daemon, pages_stored, runs_ended, serving, starting
 from tests.acceptance.processes import RUNNING, until
 from tests.acceptance.scene import Start
 from tests.acceptance.test_daemon_steering import NO_LOGIN, TICKS_SECONDS, accounts, command, reload, rewrite
@@ -112,25 +112,81 @@ async def test_a_dry_run_takes_no_syncs_slot(start: Start) -> None:
     assert status["current_sync"]["is_running"] is False
 
 
+SLOT = "SELECT next_attempt_at FROM stream WHERE next_attempt_at IS NOT NULL"
+
+
 @pytest.mark.parametrize("unscheduled", [{"DISABLE_AUTO_SYNC": "true"}, BY_HAND], ids=["disabled", "no interval"])
 async def test_where_nothing_begins_by_itself_no_next_run_is_promised(
     start: Start, unscheduled: dict[str, str]
 ) -> None:
+    """And the slot stays in the ledger: another daemon, which schedules, may have booked it."""
     scene = await start(offers=20)
-    booked = "SELECT 1 FROM stream WHERE next_attempt_at IS NOT NULL"
     async with serving(scene) as daemon:
-        await until(lambda: scene.query(booked), "the first run has ended and booked the next")
+        booked = await until(lambda: scene.query(SLOT), "the first run has ended and booked the next")
         await daemon.kill()
     async with serving(scene, **unscheduled) as daemon:
-        await until(lambda: not scene.query(booked), "the slot is forgotten")
         await daemon.call("POST", "/sync", {})
         await runs_ended(scene, 2)
         await until(lambda: daemon.said("run.ended"), "the end is said")
         assert "next_run_seconds" not in daemon.said("run.ended")[0]
         _, status = await daemon.call("GET", "/sync-status")
         assert list(status["scheduler"]["next_run_seconds"].values()) == [None]
-        assert not scene.query(booked)
-        assert "not booked" in await command(scene, "status")
+        at_port = {"EMAG_SYNC_CONTROL_PORT": str(daemon.port)}
+        assert "not by itself" in await command(scene, "status", **at_port)
+        run_id = str(scene.query("SELECT run_id FROM run ORDER BY started_at DESC LIMIT 1")[0][0])
+        assert "No next run begins by itself" in await command(scene, "explain", run_id, **at_port)
+        assert scene.query(SLOT) == booked
+
+
+async def test_a_first_slot_stands_in_the_ledger_before_it_has_come(start: Start) -> None:
+    scene = await start(offers=20)
+    async with serving(scene, EMAG_SYNC_STARTUP_DELAY_SECONDS="3000"):
+        await until(lambda: scene.query(SLOT), "the slot is booked")
+    assert scene.query("SELECT next_attempt_at > now() + interval '40 minutes' FROM stream") == [(True,)]
+
+
+async def test_a_shorter_interval_brings_the_next_run_nearer(start: Start) -> None:
+    scene = await start(offers=20)
+    rewrite(scene, "[sync]\ninterval_seconds = 3600\n")
+    async with serving(scene, EMAG_SYNC_INTERVAL_SECONDS="") as daemon:
+        await runs_ended(scene, 1)
+        await until(lambda: scene.query(SLOT), "the next slot is booked")
+        rewrite(scene, "[sync]\ninterval_seconds = 1\n")
+        await reload(daemon)
+        await runs_ended(scene, 2)
+
+
+async def test_where_every_account_is_refused_nothing_is_called_healthy(start: Start) -> None:
+    scene = await start(offers=20)
+    async with serving(scene, **BY_HAND) as daemon:
+        await daemon.call("POST", "/sync", {})
+        await runs_ended(scene, 1)
+    async with serving(scene, **BY_HAND, EMAG_API_USERNAME="somebody-else") as daemon:
+        status, health = await daemon.call("GET", "/health")
+        assert (status, health["status"]) == (503, "unhealthy")
+        assert "not served" in health["checks"][2]["detail"]
+        status, problem = await daemon.call("POST", "/sync", {})
+        assert status == 409
+        assert "emag/main/offers: not served: " in problem["detail"]
+        await until(lambda: any("no account is served" in said for said in daemon.heard), "STATUS says so")
+        scene.query("INSERT INTO run (stream_id, initiated_by) SELECT stream_id, 'test' FROM stream RETURNING 1")
+        run_id = str(scene.query("SELECT run_id FROM run WHERE status = 'queued'")[0][0])
+        explained = await command(scene, "explain", run_id, EMAG_SYNC_CONTROL_PORT=str(daemon.port))
+        assert "does not serve this stream" in explained
+
+
+async def test_a_reload_before_the_daemon_listens_to_it_does_no_harm(start: Start) -> None:
+    scene = await start(offers=20)
+    async with starting(scene, **BY_HAND) as daemon:
+
+        def ignores_hangups() -> bool:
+            assert daemon.process.poll() is None
+            status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+            return bool(int(status.split("SigIgn:")[1].split()[0], 16) >> (signal.SIGHUP - 1) & 1)
+
+        await until(ignores_hangups, "SIGHUP is ignored", pause_seconds=0.001)
+        daemon.process.send_signal(signal.SIGHUP)
+        await daemon.ready()
 
 
 async def test_a_stream_that_the_daemon_does_not_serve_is_not_queued_for_ever(start: Start, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from syncd.contract.runs import ClaimRequest, Paused
 from syncd.contract.words import Stream
 from syncd.ledger import accounts, claims, pauses
 from syncd.ledger.overview import load_pauses
+from syncd.ledger.situation import book_next, load_states
 from syncd.ledger.sweeps import load_outlook
 from syncd.runtime.process import current_owner, proven_dead
 from tests.streams import CAPS, STREAM, Stand, held_open, waiting
@@ -65,3 +66,14 @@ async def test_a_stream_that_is_being_registered_does_not_slip_through_a_pause(s
         holder.commit()
         await asyncio.gather(registering, pausing)
     assert await held(stand) == {STREAM, LATER}
+
+
+async def test_a_resume_forgives_the_backoff_and_leaves_the_slot(stand: Stand) -> None:
+    """A slot that the schedule has booked is none of the pause's business; one that failures have put off is."""
+    for failed, stays in ((None, True), (True, False)):
+        await book_next(stand.postgres, STREAM, seconds=3600, failed=failed)
+        await pause_all(stand)
+        await pauses.resume(stand.postgres, None)
+        state = (await load_states(stand.postgres))[STREAM]
+        assert state.failures == 0
+        assert (state.next_in_seconds is not None) is stays

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.commands import COMMANDS
 from tests.mutants.mutant import Mutant, Replacement
+from tests.mutants.schedule import SCHEDULE
 
 FENCE = "tests/integration/test_fence.py"
 CLAIMS = "tests/integration/test_claims.py"
@@ -438,4 +439,5 @@ FURTHER = (
         ("tests/acceptance/test_daemon_leaving.py::test_a_run_whose_account_gets_another_login_ends_at_its_next_page",),
     ),
     *COMMANDS,
+    *SCHEDULE,
 )

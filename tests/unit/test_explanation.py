@@ -9,7 +9,7 @@ from uuid import UUID
 
 from syncd.contract.runs import RunRow
 from syncd.contract.words import Cause, Status, Stream
-from syncd.policy.explanation import Around, explain_stream
+from syncd.policy.explanation import Around, explain, explain_stream
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 FIRST, SECOND = UUID(int=1), UUID(int=2)
@@ -49,3 +49,17 @@ def test_slot_backoff_and_a_missing_daemon_are_said() -> None:
     assert "due in 60 s" in said[1]
     (queued,) = explain_stream(run(status=Status.QUEUED), QUIET)
     assert queued == "The daemon here takes it within seconds."
+
+
+def test_of_a_running_run_pause_and_cancel_are_said() -> None:
+    held = replace(run(status=Status.RUNNING), phase="read", paused_by="cli:ana@shop", pause_reason="maintenance")
+    assert explain(held)[1].startswith("The stream is paused by cli:ana@shop (maintenance)")
+    assert explain(replace(held, cancelled_by="api"))[1] == "It was asked to end by api."
+
+
+def test_a_run_whose_process_is_gone_is_not_called_at_work_alone() -> None:
+    gone = replace(QUIET, is_dead=True)
+    (said,) = explain_stream(run(status=Status.RUNNING), gone)
+    assert said == "But its process on this machine is gone: the next daemon ends it and goes on."
+    (said,) = explain_stream(run(status=Status.RUNNING), replace(gone, no_daemon="nothing listens", is_paused=True))
+    assert said.endswith("when one is there; here is none to be seen: nothing listens.")

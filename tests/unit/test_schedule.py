@@ -17,6 +17,7 @@ from syncd.policy.schedule import (
     Start,
     decide,
     failure_backoff_seconds,
+    first_delay_seconds,
     interval_with_jitter,
     is_failure,
     next_delay_seconds,
@@ -49,6 +50,20 @@ def test_no_run_begins_on_a_full_minute_and_none_begins_earlier_for_it(
     moved = off_the_minute(delay, second, jitter)
     assert delay <= moved < delay + 60
     assert QUIET_SECONDS - 1e-6 <= (second + moved) % 60 <= 60 - QUIET_SECONDS + 1e-6
+
+
+@given(startup=st.floats(20, 3600), second=SECOND, jitter=JITTER)
+def test_the_first_run_is_not_before_the_start_up_delay_and_off_the_full_minute(
+    startup: float, second: float, jitter: float
+) -> None:
+    delay = first_delay_seconds(startup, second, jitter)
+    assert startup <= delay < startup + 70
+    assert QUIET_SECONDS - 1e-6 <= (second + delay) % 60 <= 60 - QUIET_SECONDS + 1e-6
+
+
+def test_who_sets_a_short_start_up_delay_waits_no_minute() -> None:
+    assert first_delay_seconds(0, 59, 0.9) == 0
+    assert first_delay_seconds(3, 59, 0.5) == 3.5
 
 
 @given(interval=st.integers(1, 86_400), failures=FAILURES, second=SECOND, jitter=JITTER)

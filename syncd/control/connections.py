@@ -57,6 +57,11 @@ class _Connection(web.RequestHandler):
         detail = "the request could not be read" if status < 500 else "a fault in syncd; its log has more"
         return Problem(status, detail, close=True).response()
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """What of a connection that we have ended ourselves was still being read is no fault."""
+        if self.transport is not None:
+            super().log_exception(*args, **kw)
+
 
 def cut(handler: web.RequestHandler) -> None:
     """End a connection now. A plain close would wait, uncounted, for a peer that does not read its answers."""

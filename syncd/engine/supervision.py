@@ -64,7 +64,8 @@ async def work_under_lease(
 def _end_with(stop: StopSignal, keeper: asyncio.Task[None]) -> None:
     """A run whose keeper has failed would go on without its lease, its books or its cancel: it ends, and says why."""
     if not keeper.cancelled() and (error := keeper.exception()) is not None:
-        log.error("keeper.failed", exc_info=error)
+        known = isinstance(error, SyncError)  # of a fault of ours the traceback is wanted
+        log.error("keeper.failed", error=str(error), exc_info=None if known else error)
         cause = error.cause if isinstance(error, SyncError) else Cause.INTERNAL
         stop.stop(cause, f"{type(error).__name__} beside the work: {error}")
 

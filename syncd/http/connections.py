@@ -55,6 +55,11 @@ class _Connection(web.RequestHandler):
         problem.close = True
         return problem.response()
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """What of a connection that we have ended ourselves was still being read is no fault."""
+        if self.transport is not None:
+            super().log_exception(*args, **kw)
+
 
 def cut(handler: web.RequestHandler) -> None:
     """End a connection now. A plain close would wait, uncounted, for a peer that does not read its answers."""

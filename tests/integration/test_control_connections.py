@@ -159,3 +159,32 @@ async def test_a_body_that_is_read_after_we_have_ended_the_connection_is_no_faul
         async with asyncio.timeout(10):
             assert isinstance(await found, ConnectionResetError)
         await close_all([writer])
+
+
+async def test_a_connection_that_is_ended_while_the_rest_of_its_body_is_thrown_away_is_no_fault(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    handlers: list[web.RequestHandler] = []
+
+    async def answer_without_reading(request: web.BaseRequest) -> web.StreamResponse:
+        handlers.append(request.protocol)
+        return web.Response()
+
+    limits = Limits(lingering_seconds=30)
+    runner = web.ServerRunner(BoundedServer(answer_without_reading, limits))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        writer.write(HALF_OPEN["half a body"])
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        (handler,) = handlers
+        task = handler._task_handler  # to know when it is through
+        handler.data_received(b"x")  # it wakes up to read on,
+        cut(handler)  # and finds the connection ended
+        await asyncio.wait({task}, timeout=10)
+        assert "Unhandled exception" not in caplog.text
+        await close_all([writer])
+    finally:
+        await runner.cleanup()

@@ -119,7 +119,7 @@ PAGE = (
         "a plan counts as a run of its day",
         (
             Replacement(
-                "syncd/ledger/migrations/versions/0004_monitor.sql",
+                "syncd/ledger/migrations/versions/0005_monitor.sql",
                 "AND NEW.completed_at IS NOT NULL AND NOT NEW.dry_run)",
                 "AND NEW.completed_at IS NOT NULL)",
             ),

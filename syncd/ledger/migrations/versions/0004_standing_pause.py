@@ -1,4 +1,4 @@
-"""Revision 0004: see 0005_standing_pause.sql."""
+"""Revision 0004: see 0004_standing_pause.sql."""
 
 from pathlib import Path
 

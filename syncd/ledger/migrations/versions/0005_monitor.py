@@ -1,4 +1,4 @@
-"""Revision 0005: see 0004_monitor.sql."""
+"""Revision 0005: see 0005_monitor.sql."""
 
 from pathlib import Path
 

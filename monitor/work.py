@@ -127,7 +127,7 @@ async def _end(
     postgres: Postgres, run: Observation, fault: Fault, forensics: dict[str, object], *, by: str, resume: bool
 ) -> rescue.Ended | None:
     await rescue.find(postgres, run.run_id, fault, by=by, forensics=forensics)
-    return await rescue.end(postgres, run.run_id, lambda _: fault, resume=resume)
+    return await rescue.end(postgres, run.run_id, lambda _: fault, resume=resume, by_hand=True)
 
 
 def _chosen(

@@ -128,12 +128,14 @@ async def end(
     judge: Callable[[Observation], Fault | None],
     *,
     resume: bool,
+    by_hand: bool = False,
     lock_seconds: float = 2.0,
 ) -> Ended | None:
     """End this run if `judge` still finds a fault under the lock; None where there is nothing to end any more.
 
-    resume=False: no successor. DatabaseAwayError: the lease row is held, for longer than lock_seconds; the server
-    ends its holder within seconds, so try again at the next look.
+    resume=False: no successor. by_hand: a person asked, who may know that a worker is there. DatabaseAwayError: the
+    lease row is held, for longer than lock_seconds; the server ends its holder within seconds, so try again at the
+    next look.
     """
     async with postgres.connection(f"end run {run_id}") as connection, connection.transaction():
         await _wait_at_most(connection, lock_seconds)
@@ -149,7 +151,7 @@ async def end(
         closing = {"run_id": run_id, "status": status_of(cause), "cause": cause, "message": message}
         await connection.execute(_CLOSE, closing)
         await connection.execute(_FENCE_OFF, [row[0], run_id])
-        return await _conclude(connection, before, fault, resume=resume)
+        return await _conclude(connection, before, fault, resume=resume, by_hand=by_hand)
 
 
 async def ended_by_themselves(postgres: Postgres) -> list[UUID]:
@@ -197,9 +199,11 @@ async def load_rescue(postgres: Postgres, run_id: UUID) -> Rescue | None:
         return await cursor.fetchone()
 
 
-async def _conclude(connection: Connection, before: Predecessor, fault: Fault, *, resume: bool) -> Ended:
+async def _conclude(
+    connection: Connection, before: Predecessor, fault: Fault, *, resume: bool, by_hand: bool = False
+) -> Ended:
     """Queue the run that goes on, unless something holds it back; count the rescue."""
-    stream, successor, outcome = await succeed(connection, before, fault, resume=resume)
+    stream, successor, outcome = await succeed(connection, before, fault, resume=resume, by_hand=by_hand)
     await connection.execute(_ADD_STACKS, [before.run_id])
     await connection.execute(
         "UPDATE rescue SET ended_at = clock_timestamp(), successor = %s, outcome = %s WHERE run_id = %s",

@@ -17,7 +17,7 @@ from syncd.contract.errors import DatabaseAwayError, SchemaError
 from syncd.contract.words import Cause
 from syncd.runtime.postgres import Connection, Postgres, drop_session, translated
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 OUR_TABLES = (
     "account",
     "stream",

@@ -72,7 +72,7 @@ class Predecessor:
 
 
 async def succeed(
-    connection: Connection, before: Predecessor, fault: Fault, *, resume: bool
+    connection: Connection, before: Predecessor, fault: Fault, *, resume: bool, by_hand: bool
 ) -> tuple[Stream, UUID | None, str]:
     """Queue the run that goes on: the stream, the run where there is one, and what came of it in words."""
     counted = {
@@ -83,7 +83,7 @@ async def succeed(
     }
     ((source, account, resource, paused, rescues),) = await (await connection.execute(_COUNT, counted)).fetchall()
     stream = Stream(source, account, resource)
-    against = _reason_against(before, fault, resume=resume)
+    against = _reason_against(before, fault, resume=resume, by_hand=by_hand)
     if against is not None:
         return stream, None, f"not resumed: {against}"
     if rescues >= MOST_RESCUES:
@@ -101,8 +101,8 @@ async def succeed(
     return stream, row[0], f"run {row[0]} goes on from the checkpoint"
 
 
-def _reason_against(before: Predecessor, fault: Fault, *, resume: bool) -> str | None:
-    if fault.cause is Cause.NOT_STARTED:
+def _reason_against(before: Predecessor, fault: Fault, *, resume: bool, by_hand: bool) -> str | None:
+    if fault.cause is Cause.NOT_STARTED and not by_hand:
         return "no worker took this run, and none would take another"
     if before.dry_run:
         return "it was a dry run"

@@ -100,7 +100,7 @@ async def test_a_reload_changes_patience_interval_successors_and_who_is_told(sta
         assert "not resumed" in guard.said("run.recovered")[0]
         assert len(guard.said("config.needs_restart")) == len(guard.said("sync.disabled")) == 1
         assert guard.heard.index("READY=1") < [text[:9] for text in guard.heard].index("RELOADING")
-    assert scene.query("SELECT status, initiated_by LIKE 'cli:%%' FROM run") == [("cancelled", True)]
+    assert scene.query("SELECT status, initiated_by LIKE 'cli:%%' FROM run") == [("failed", True)]
 
 
 async def test_a_reload_with_problems_keeps_what_was(start: Start) -> None:

@@ -14,7 +14,11 @@ MONITOR = (
     ),
     Mutant(
         "why the ledger cannot be read is told to everybody",
-        (Replacement("monitor/port.py", 'f": {trouble}" if shows_all else ""', 'f": {trouble}"'),),
+        (
+            Replacement(
+                "monitor/port.py", "facts_of(picture) if shows_all else counts_of(picture)", "facts_of(picture)"
+            ),
+        ),
         (f"{_PORT}::test_why_the_ledger_cannot_be_read_is_not_told_to_everybody",),
     ),
     Mutant(

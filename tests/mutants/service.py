@@ -45,7 +45,13 @@ SERVICE = (
     ),
     Mutant(
         "every look that fails is said",
-        (Replacement("syncd/runtime/outage.py", "if self._failed_at is None:", "if self._failed_at != 0:"),),
+        (
+            Replacement(
+                "syncd/runtime/outage.py",
+                "if self._failed_at is None:\n            _say(",
+                "if True:\n            _say(",
+            ),
+        ),
         (f"{_AWAY}[stopped]",),
     ),
     Mutant(
@@ -74,8 +80,8 @@ SERVICE = (
         (
             Replacement(
                 "monitor/rounds.py",
-                "settings.sync.ping_url)\n        self._woken.set()",
-                "settings.sync.ping_url)",
+                "self._rescuer.patience = settings.patience\n        self._woken.set()",
+                "self._rescuer.patience = settings.patience",
             ),
         ),
         (_RELOAD,),

@@ -119,7 +119,7 @@ RESCUE = (
     _mutant(
         "a run that nobody took is followed by another one",
         "syncd/ledger/succession.py",
-        "    if fault.cause is Cause.NOT_STARTED:\n",
+        "    if fault.cause is Cause.NOT_STARTED and not by_hand:\n",
         "    if False:\n",
         f"{_RECOVERY}::test_a_queued_run_that_nobody_takes_fails_once_and_pauses_nothing",
     ),

@@ -129,7 +129,7 @@ class Demo:
 
     def _tell_of_the_page(self, page: Page) -> None:
         _show_command(f"{page.curl} | head -1")
-        click.echo(page.sentence())
+        click.echo(page.sentence_now())
 
     def _tell_of_the_rescue(self, control: Control, page: Page) -> None:
         conninfo = self._server.conninfo(f"demo_{self._offers}")

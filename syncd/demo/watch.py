@@ -26,6 +26,7 @@ LEASE = {"EMAG_SYNC_LEASE_SECONDS": "5"}
 _RESCUE_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
 _ANSWER_SECONDS = 10.0
+PAGE_AGE_SECONDS = 1.5
 
 
 class Page:
@@ -35,6 +36,11 @@ class Page:
         self._address = f"127.0.0.1:{port}"
         self.url = f"http://{self._address}/"
         self.curl = shlex.join(["curl", "-s", "-H", "Accept: text/plain", self.url])
+
+    def sentence_now(self) -> str:
+        """As `sentence`, of this moment: what the page shows is up to PAGE_AGE_SECONDS old."""
+        time.sleep(PAGE_AGE_SECONDS)
+        return self.sentence()
 
     def sentence(self) -> str:
         """How all is: its first line. FatalError where it does not answer."""

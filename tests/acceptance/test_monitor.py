@@ -63,10 +63,11 @@ async def test_the_port_shows_a_sync_in_metrics_page_text_and_json(start: Start,
         read = '{account_type="main",endpoint="product_offer/read",source="emag"}'
         assert metrics[f"emag_sync_requests_total{read}"] == len(scene.list_calls)
         assert metrics["emag_sync_up"] == 1
+        async with asyncio.timeout(10):  # the page is up to a second old
+            while not (await watch.get("/", Accept="text/plain"))[1].startswith("All good: main finished"):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
         status, page = await watch.get("/", Accept="text/html")
         assert (status, "All good: main finished" in page) == (200, True)
-        _, text = await watch.get("/", Accept="text/plain")
-        assert text.startswith("All good: main finished")
         _, facts = await watch.get("/status.json")
         assert json.loads(facts)["status"] == "healthy"
         watch.process.send_signal(signal.SIGTERM)

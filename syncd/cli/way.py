@@ -135,7 +135,6 @@ class Way:
         self._ledger_id = ledger_id
         self._token = token
         self.why_not: str | None = None
-        self.is_silent = False
         self._is_known = False
 
     @property
@@ -166,7 +165,7 @@ class Way:
                 if await self._door.find_ledger() != self._ledger_id:
                     raise NoAnswerError(f"the daemon at {self._door.place} works on another database")
             except NoAnswerError as error:
-                self.go_straight(str(error), silent=error.silent)
+                self.go_straight(str(error))
         return self.why_not is None
 
     async def next_runs(self) -> dict[str, float | None] | None:
@@ -182,9 +181,9 @@ class Way:
         found = scheduler.get("next_run_seconds") if status == 200 and isinstance(scheduler, dict) else None
         return found if isinstance(found, dict) else None
 
-    def go_straight(self, why: str, *, silent: bool = False) -> None:
+    def go_straight(self, why: str) -> None:
         """From now on straight on the ledger."""
-        self.why_not, self.is_silent = why, silent
+        self.why_not = why
 
     async def post(self, path: str, body: Any = None) -> Told | None:
         """Ask the daemon; None where the same is to be done straight on the ledger, and `why_not` says why."""
@@ -196,7 +195,7 @@ class Way:
         try:
             status, document = await self._door.ask("POST", path, body or {}, token=self._token, seconds=CALL_SECONDS)
         except NoAnswerError as error:
-            self.go_straight(str(error), silent=error.silent)
+            self.go_straight(str(error))
             return None
         if status < 300 or status == 409:
             return Told(status, document)

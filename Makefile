@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest $(if $(CI),-p tests.no_skips)
 # Most tests wait for a process, a lease, a marketplace: three at a time take half as long, also on two cores.
 WORKERS ?= 3
-SCRIPTS := .ci/run $(wildcard *.sh deploy/*.sh)
+SCRIPTS := .ci/run $(wildcard *.sh deploy/*.sh deploy/lib/*.sh tests/deploy/*.sh)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo remove-demo test check bench prove clean

@@ -1,13 +1,18 @@
-"""One box for all tests on a real systemd; they run in one worker, in their order (xdist group `box`)."""
+"""One box and one installation for all tests on a real systemd: they run in one worker (xdist group `box`), and a file's
+tests in their order, from an empty machine to a purged one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from time import monotonic
 
 import pytest
 
-from tests.deploy.box import Box, booted, why_impossible
+from tests.deploy.box import booted, why_impossible
+from tests.deploy.machine import ACCOUNT, QUICK, Machine, bindings, prepare
 from tests.deploy.supplies import SOURCE, WHEELS, Supplies, gathered
+
+OLD_MONITOR = "[Service]\nExecStart=/bin/sleep 1d\n[Install]\nWantedBy=multi-user.target\n"
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +24,20 @@ def supplies(tmp_path_factory: pytest.TempPathFactory) -> Supplies:
 
 
 @pytest.fixture(scope="session")
-def box(supplies: Supplies) -> Iterator[Box]:
-    """An empty machine with a systemd; the source tree at /srv/syncd, the wheels at /srv/wheels."""
-    with booted({supplies.source: SOURCE, supplies.wheels: WHEELS}) as box:
-        yield box
+def empty(supplies: Supplies) -> Iterator[Machine]:
+    """A machine with systemd, PostgreSQL's packages and a marketplace, and nothing of ours."""
+    with booted({supplies.source: SOURCE, supplies.wheels: WHEELS, **bindings()}) as box:
+        yield prepare(box)
+
+
+@pytest.fixture(scope="session")
+def machine(empty: Machine) -> Machine:
+    """Installed by one command, over the unit of an older monitor; a first sync is complete."""
+    empty.write("/etc/systemd/system/sync-monitor.service", OLD_MONITOR)
+    empty.write("/etc/syncd/syncd.env", QUICK)
+    empty.box.exec("systemctl", "enable", "--now", "sync-monitor.service")
+    began = monotonic()
+    said = empty.deploy(*ACCOUNT, "--replace-old")
+    print(f"one command to a green system: {monotonic() - began:.1f} s\n{said}")
+    empty.box.until(lambda: empty.query("SELECT 1 FROM sync.run WHERE status = 'complete'"), "a complete sync", 60)
+    return empty

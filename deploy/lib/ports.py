@@ -33,9 +33,13 @@ def base_url(etc: Path, name: str, default: int) -> str:
     """Where a port listens, by the files that the services read."""
     settings = {f"{name}_port": str(default), f"{name}_address": "127.0.0.1"}
     if (etc / "syncd.toml").exists():
-        settings |= {key: str(value) for key, value in tomllib.loads((etc / "syncd.toml").read_text()).get("sync", {}).items()}
+        settings |= {
+            key: str(value) for key, value in tomllib.loads((etc / "syncd.toml").read_text()).get("sync", {}).items()
+        }
     if (etc / "syncd.env").exists():
-        pairs = re.findall(r"^(?:export\s+)?EMAG_SYNC_(\w+)=['\"]?([^'\"\n]*)", (etc / "syncd.env").read_text(), re.MULTILINE)
+        pairs = re.findall(
+            r"^(?:export\s+)?EMAG_SYNC_(\w+)=['\"]?([^'\"\n]*)", (etc / "syncd.env").read_text(), re.MULTILINE
+        )
         settings |= {key.lower(): value for key, value in pairs}
     address = settings[f"{name}_address"].replace("0.0.0.0", "127.0.0.1")  # noqa: S104  # asked from here
     address = {"::": "[::1]"}.get(address, f"[{address}]" if ":" in address else address)

@@ -1,8 +1,8 @@
 """The box: a real systemd in which tests install, break and remove things (box.sh does the work).
 
-    BOX          its name holds our process's number, so that sessions live side by side
-    exec         a command inside, in all of its namespaces
-    tree         what lies below folders, so that two moments can be compared
+BOX          its name holds our process's number, so that sessions live side by side
+exec         a command inside, in all of its namespaces
+tree         what lies below folders, so that two moments can be compared
 """
 
 from __future__ import annotations

@@ -31,7 +31,13 @@ def empty(supplies: Supplies) -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="session")
-def machine(empty: Machine) -> Machine:
+def untouched(empty: Machine) -> dict[str, str]:
+    """The tree of the empty machine; asked for before anything is installed."""
+    return empty.tree()
+
+
+@pytest.fixture(scope="session")
+def machine(empty: Machine, untouched: dict[str, str]) -> Machine:
     """Installed by one command, over the unit of an older monitor; a first sync is complete."""
     empty.write("/etc/systemd/system/sync-monitor.service", OLD_MONITOR)
     empty.write("/etc/syncd/syncd.env", QUICK)

@@ -10,12 +10,25 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from syncd import __version__
+
 ROOT = Path(__file__).parents[2]
 SOURCE = "/srv/syncd"
 """Where the box has the source trees, one folder each; `now` is this one."""
 WHEELS = "/srv/wheels"
 DEPLOY = "deploy_sync_system.sh"
-PARTS = ("syncd", "monitor", "deploy", "docs", "setup.cfg", "pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", DEPLOY)
+PARTS = (
+    "syncd",
+    "monitor",
+    "deploy",
+    "docs",
+    "setup.cfg",
+    "pyproject.toml",
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    DEPLOY,
+)
 NOW = f"{SOURCE}/now/{DEPLOY}"
 
 
@@ -26,13 +39,17 @@ class Supplies:
     source: Path
     wheels: Path
 
-    def release(self, version: str, replacements: dict[str, tuple[str, str]] | None = None) -> str:
-        """A source tree of another version, with pieces of text replaced by path; the script in it, as the box sees it."""
+    def release(
+        self, version: str, replacements: dict[str, tuple[str, str]] | None = None, files: dict[str, str] | None = None
+    ) -> str:
+        """A source tree of another version, with pieces of text replaced and files added; its script, as the box sees it."""
         tree = self.source / version
         copy_tree(tree)
-        _replace(tree / "syncd/__init__.py", '__version__ = "', f'__version__ = "{version}"  # "')
+        _replace(tree / "syncd/__init__.py", f'__version__ = "{__version__}"', f'__version__ = "{version}"')
         for path, (old, new) in (replacements or {}).items():
             _replace(tree / path, old, new)
+        for path, text in (files or {}).items():
+            (tree / path).write_text(text, "utf-8")
         return f"{SOURCE}/{version}/{DEPLOY}"
 
 
@@ -65,7 +82,9 @@ def _wheels() -> Path:
     folder = Path(sys.prefix, f"wheels-{hashlib.sha256(locks).hexdigest()[:16]}")
     if not folder.exists():
         new = Path(tempfile.mkdtemp(dir=sys.prefix))
-        done = subprocess.run([ROOT / DEPLOY, "--download", new], capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(
+            [ROOT / DEPLOY, "--download", new], capture_output=True, text=True, timeout=300, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         new.chmod(0o755)
         new.rename(folder)

@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from tests.deploy.conftest import OLD_MONITOR
-from tests.deploy.machine import ACCOUNT, PASSWORD, Machine
+from tests.deploy.machine import ACCOUNT, MARKETPLACE, PASSWORD, Machine
 
 pytestmark = pytest.mark.xdist_group("box")
 
@@ -31,7 +31,17 @@ def test_the_preflight_says_all_it_found_at_once_and_changes_nothing(empty: Mach
     assert "/etc/systemd/system/sync-monitor.service is not ours" in said
     empty.box.exec("chmod", "o-w", "/srv/syncd/now/deploy")
     empty.remove("/etc/systemd/system/sync-monitor.service")
-    empty.box.exec("systemd-run", "--quiet", "--unit=squatter", "/usr/bin/python3", "-m", "http.server", "9108", "--bind", "127.0.0.1")
+    empty.box.exec(
+        "systemd-run",
+        "--quiet",
+        "--unit=squatter",
+        "/usr/bin/python3",
+        "-m",
+        "http.server",
+        "9108",
+        "--bind",
+        "127.0.0.1",
+    )
     empty.box.until(lambda: empty.get("http://127.0.0.1:9108/"), "the squatter listens")
     said = empty.deploy(expect=78)
     empty.box.exec("systemctl", "stop", "squatter")
@@ -44,7 +54,9 @@ def test_the_preflight_says_all_it_found_at_once_and_changes_nothing(empty: Mach
 
 
 def test_a_person_without_root_is_told_so(empty: Machine) -> None:
-    done = empty.box.exec("setpriv", "--reuid=nobody", "--clear-groups", "/srv/syncd/now/deploy_sync_system.sh", check=False)
+    done = empty.box.exec(
+        "setpriv", "--reuid=nobody", "--clear-groups", "/srv/syncd/now/deploy_sync_system.sh", check=False
+    )
     assert (done.returncode, "needs root" in done.stderr) == (78, True)
 
 
@@ -73,15 +85,27 @@ def test_a_second_run_changes_nothing_and_restarts_nothing(machine: Machine) -> 
     assert machine.lives() == lives
 
 
-def test_what_an_interrupted_run_left_undone_is_done_by_the_next(machine: Machine) -> None:
+def test_what_is_missing_or_new_is_done_by_the_next_run_and_nothing_else(machine: Machine) -> None:
+    """What an interrupted run left undone, modes that somebody changed, an account of a name that no unit knows."""
+    root, drop_in = machine.box.root, "etc/systemd/system/syncd.service.d/10-credentials.conf"
+    config = root / "etc/syncd/syncd.toml"
+    text = config.read_text()
+    config.write_text(f'{text}\n[accounts.emag.shop2]\nbase_url = "{MARKETPLACE}"\n')
+    for half in ("username", "password"):
+        machine.write(f"/etc/syncd/credentials/emag-shop2-{half}", "wrong")
     machine.remove("/usr/local/bin/syncd", "/usr/local/lib/systemd/catalog/syncd.catalog")
     machine.box.exec("systemctl", "disable", "--quiet", "sync-monitor.service")
     machine.box.exec("chmod", "0644", "/etc/syncd/credentials/control-token")
-    said = machine.deploy()
-    assert "0 changed" not in said
+    said = machine.deploy(expect=4)  # the marketplace refuses that login, and `syncd check` says so
     assert "make /etc/syncd/credentials/control-token 0640 root:syncd (was 0644 root:syncd)" in said
     assert machine.box.show("sync-monitor.service", "UnitFileState") == "enabled"
-    assert "0 changed" in machine.deploy()
+    assert (root / "run/credentials/syncd.service/emag-shop2-password").read_text() == "wrong"
+    assert "API of shop2" in said
+    config.write_text(text)
+    machine.remove("/etc/syncd/credentials/emag-shop2-username", "/etc/syncd/credentials/emag-shop2-password")
+    machine.deploy()
+    assert not (root / drop_in).exists()
+    machine.assert_well()
 
 
 def test_no_secret_can_be_read_by_others(machine: Machine) -> None:
@@ -97,7 +121,12 @@ def test_no_secret_can_be_read_by_others(machine: Machine) -> None:
     environ = (machine.box.root / f"proc/{machine.pid()}/environ").read_bytes().decode()
     log = (machine.box.root / "var/log/syncd-deploy.log").read_text()
     token = (folder / "control-token").read_text().strip()
-    for text in (shown, environ, log, machine.box.say("journalctl", "--quiet", "--output=export", "--unit=syncd", "--unit=sync-monitor")):
+    for text in (
+        shown,
+        environ,
+        log,
+        machine.box.say("journalctl", "--quiet", "--output=export", "--unit=syncd", "--unit=sync-monitor"),
+    ):
         assert token not in text
         assert PASSWORD not in text
 

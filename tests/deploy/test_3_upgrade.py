@@ -1,0 +1,95 @@
+"""Another release: taken where it works, and where it does not the one before serves again, with the data untouched."""
+
+from __future__ import annotations
+
+import pytest
+
+from syncd.ledger.schema import SCHEMA_VERSION
+from tests.deploy.machine import Machine
+from tests.deploy.supplies import Supplies
+
+pytestmark = pytest.mark.xdist_group("box")
+
+SERVICE, SCHEMA = "syncd/daemon/service.py", "syncd/ledger/schema.py"
+VERSIONS = "syncd/ledger/migrations/versions"
+DATA = "SELECT md5(string_agg(key || content_hash::text, ',' ORDER BY key)), count(*) FROM sync.record"
+
+
+def _next_schema(sql: str) -> tuple[tuple[str, str], dict[str, str]]:
+    """What a release with one migration more has: the replacement in SCHEMA, and its files."""
+    newer = f"{int(SCHEMA_VERSION) + 1:04}"
+    script = f"""
+from alembic import op
+revision, down_revision, branch_labels, depends_on = "{newer}", "{SCHEMA_VERSION}", None, None
+
+
+def upgrade() -> None:
+    op.execute("{sql}")
+"""
+    return (f'\nSCHEMA_VERSION = "{SCHEMA_VERSION}"', f'\nSCHEMA_VERSION = "{newer}"'), {
+        f"{VERSIONS}/{newer}_more.py": script
+    }
+
+
+def _current(machine: Machine) -> str:
+    return machine.box.say("readlink", "/opt/syncd/current")
+
+
+def test_an_upgrade_is_taken_and_can_be_taken_back(machine: Machine, supplies: Supplies) -> None:
+    first = _current(machine)
+    machine.deploy(script=supplies.release("0.8.0"))
+    assert _current(machine) == "releases/0.8.0"
+    assert machine.command("--version").stdout.strip() == "syncd, version 0.8.0"
+    assert "0 changed" in machine.deploy(script="/opt/syncd/../../srv/syncd/0.8.0/deploy_sync_system.sh")
+    machine.box.exec("/opt/syncd/current/share/deploy_sync_system.sh", "--rollback")
+    assert _current(machine) == first
+    machine.assert_well()
+    machine.box.exec("/opt/syncd/current/share/deploy_sync_system.sh", "--rollback")
+    assert _current(machine) == "releases/0.8.0"
+    machine.assert_well()
+
+
+def test_a_release_that_crashes_at_start_is_taken_back(machine: Machine, supplies: Supplies) -> None:
+    before, data = _current(machine), machine.query(DATA)
+    crash = (
+        "    async def run(self) -> None:\n",
+        '    async def run(self) -> None:\n        raise RuntimeError("broken")\n',
+    )
+    said = machine.deploy(script=supplies.release("0.8.1", {SERVICE: crash}), expect=3)
+    assert "syncd.service did not become ready" in said
+    assert "daemon.crashed" in said
+    assert f"/opt/syncd/{before} serves again" in said
+    assert (_current(machine), machine.query(DATA)) == (before, data)
+    machine.assert_well()
+
+
+def test_a_release_that_never_becomes_ready_is_taken_back_although_it_migrated(
+    machine: Machine, supplies: Supplies
+) -> None:
+    before, data = _current(machine), machine.query(DATA)
+    silent = ('self._notifier.ready()\n            log.notice("daemon.ready"', 'log.notice("daemon.ready"')
+    schema, files = _next_schema("ALTER TABLE account ADD remark text")
+    script = supplies.release("0.8.2", {SERVICE: silent, SCHEMA: schema}, files)
+    said = machine.deploy("--ready-seconds", "8", script=script, expect=3)
+    assert "syncd.service did not become ready within 8 s" in said
+    assert (_current(machine), machine.query(DATA)) == (before, data)
+    assert machine.query("SELECT remark FROM sync.account LIMIT 1") == [[""]] or machine.query(
+        "SELECT count(remark) FROM sync.account"
+    ) == [["0"]]
+    machine.assert_well()
+    machine.sync_completely()
+
+
+def test_a_release_whose_migration_fails_changes_nothing(machine: Machine, supplies: Supplies) -> None:
+    before, data, lives = _current(machine), machine.query(DATA), machine.lives()
+    schema, files = _next_schema("CREATE TABLE half (x int); SELECT 1/0")
+    schema = (schema[0], schema[1].replace("0005", "0006"))
+    files = {
+        path.replace("0005", "0006"): text.replace("0004", "0005x").replace("0005", "0006", 1)
+        for path, text in files.items()
+    }
+    said = machine.deploy(script=supplies.release("0.8.3", {SCHEMA: schema}, files), expect=1)
+    assert "the schema could not be brought to this release" in said
+    assert (_current(machine), machine.query(DATA), machine.lives()) == (before, data, lives)
+    assert machine.query("SELECT to_regclass('sync.half')") == [[""]]
+    machine.assert_well()

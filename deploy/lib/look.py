@@ -1,6 +1,6 @@
 """What the preflight must know of this machine and can ask without anything installed: one finding a line.
 
-    look.py ETC PREFIX DATABASE_URL_FILE HAS_PASSWORD LOCAL_POSTGRES ACTIVE_UNITS
+    look.py ETC PREFIX DATABASE_URL_FILE LOGIN_GIVEN LOCAL_POSTGRES ACTIVE_UNITS
 
 Runs on the system's Python, standard library only. No text here quotes a connection string.
 """
@@ -23,14 +23,14 @@ PORTS = {"syncd": ("control", 8000), "sync-monitor": ("metrics", 9108)}
 
 
 def main() -> None:
-    etc, prefix, url_file, has_password, local_postgres, active = sys.argv[1:]
+    etc, prefix, url_file, login_given, local_postgres, active = sys.argv[1:]
     document, problems = read_settings(Path(etc, "syncd.toml"))
     env = read_env(Path(etc, "syncd.env"))
     findings = [
         *problems,
         *look_at_disk(Path(prefix)),
         *look_at_ports(document, env, active.split()),
-        *look_at_login(Path(etc, "credentials"), env, has_password == "yes"),
+        *look_at_login(Path(etc, "credentials"), env, login_given == "yes"),
         *look_at_database(find_url(Path(etc), document, env, url_file), local_postgres == "yes", env),
     ]
     print("\n".join(findings))
@@ -75,8 +75,9 @@ def look_at_ports(document: dict[str, Any], env: dict[str, str], active: list[st
                 taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 taken.bind(where)
         except OSError as error:
-            hint = "; the Graphite exporter uses it, too" if int(port) == 9108 else ""
-            yield f"port {port} of {unit} at {address}: {error.strerror}{hint}: EMAG_SYNC_{name.upper()}_PORT changes it"
+            hint = "the Graphite exporter uses it, too; " if int(port) == 9108 else ""
+            hint += f"EMAG_SYNC_{name.upper()}_PORT changes it"
+            yield f"port {port} of {unit} at {address}: {error.strerror} ({hint})"
 
 
 def look_at_login(credentials: Path, env: dict[str, str], given: bool) -> Iterator[str]:

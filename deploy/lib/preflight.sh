@@ -66,16 +66,16 @@ look_at_offline() { # whoever may write there could have root run his code, but 
 }
 
 look_further() { # with a Python that works
-  local active line has_password=no local_postgres=no
+  local active line login_given=no local_postgres=no
   active=$(systemctl is-active --quiet syncd.service && echo syncd.service; systemctl is-active --quiet sync-monitor.service && echo sync-monitor.service) || true
-  [[ -z $PASSWORD_FILE ]] || has_password=yes
+  [[ -z $PASSWORD_FILE ]] || login_given=yes
   [[ -z $LOCAL_POSTGRES ]] || local_postgres=yes
   for file in "$PASSWORD_FILE" "$DATABASE_URL_FILE"; do
     [[ -z $file || $file == - || -r $file ]] || findings+=("$file cannot be read")
   done
   while read -r line; do
     [[ -z $line ]] || findings+=("$line")
-  done < <(/usr/bin/python3 -I "$SOURCE/deploy/lib/look.py" "$ETC" "$PREFIX" "$DATABASE_URL_FILE" "$has_password" "$local_postgres" "$active" || echo "look.py failed")
+  done < <(/usr/bin/python3 -I "$SOURCE/deploy/lib/look.py" "$ETC" "$PREFIX" "$DATABASE_URL_FILE" "$login_given" "$local_postgres" "$active" || echo "look.py failed")
   look_at_encoding
 }
 

@@ -20,8 +20,8 @@ from syncd.runtime.postgres import Connection, Postgres, drop_session, translate
 
 SCHEMA_VERSION = "0004"
 OLDEST_VERSION = "0004"
-"""The oldest release, by its SCHEMA_VERSION, that works on our schema. A migration that only adds leaves it as it is, so
-that one can go back to the release before without touching the data; one that takes away raises it."""
+"""The oldest release, by its SCHEMA_VERSION, that works on our schema. A migration that only adds leaves it as it is:
+one can then go back to the release before without touching the data. One that takes away raises it."""
 TERMS = "{version}, for releases from {oldest} on"
 """The comment of the table `schema_version`, where an older release finds it. It names its version, so that it counts
 for no other."""

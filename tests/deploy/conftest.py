@@ -1,5 +1,8 @@
-"""One box and one installation for all tests on a real systemd: they run in one worker (xdist group `box`), and a file's
-tests in their order, from an empty machine to a purged one."""
+"""One box and one installation for all tests on a real systemd.
+
+They run in one worker (xdist group `box`), in the order of their files: from an empty machine to a purged one. Each
+fixture takes what the one before left; a test that needs an installed machine also runs alone.
+"""
 
 from __future__ import annotations
 

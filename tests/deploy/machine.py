@@ -22,7 +22,12 @@ QUICK = "EMAG_SYNC_STARTUP_DELAY_SECONDS=0\nEMAG_SYNC_INTERVAL_SECONDS=3600\n"
 """One scheduled run at once, and then none for the length of a test."""
 PLACES = ("/etc", "/opt/syncd", "/usr/local/bin", "/usr/local/lib", "/var/lib/syncd", "/var/lib/systemd", "/var/spool")
 """Everywhere where an installation may leave something, but for PostgreSQL's own folders and /var/log."""
-_GET = "import sys, urllib.request as u; sys.stdout.write(u.urlopen(u.Request(sys.argv[1], headers={'Host': sys.argv[2]} if sys.argv[2] else {}), timeout=10).read().decode())"
+_GET = """
+import sys, urllib.request
+headers = {"Host": sys.argv[2]} if sys.argv[2] else {}
+with urllib.request.urlopen(urllib.request.Request(sys.argv[1], headers=headers), timeout=10) as answer:
+    sys.stdout.write(answer.read().decode())
+"""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Supplies:
     def release(
         self, version: str, replacements: dict[str, tuple[str, str]] | None = None, files: dict[str, str] | None = None
     ) -> str:
-        """A source tree of another version, with pieces of text replaced and files added; its script, as the box sees it."""
+        """A source tree of another version, with texts replaced and files added; its script, as the box sees it."""
         tree = self.source / version
         copy_tree(tree)
         _replace(tree / "syncd/__init__.py", f'__version__ = "{__version__}"', f'__version__ = "{version}"')

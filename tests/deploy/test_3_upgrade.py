@@ -12,7 +12,7 @@ pytestmark = pytest.mark.xdist_group("box")
 
 SERVICE, SCHEMA = "syncd/daemon/service.py", "syncd/ledger/schema.py"
 VERSIONS = "syncd/ledger/migrations/versions"
-DATA = "SELECT md5(string_agg(key || content_hash::text, ',' ORDER BY key)), count(*) FROM sync.record"
+DATA = "SELECT md5(string_agg(key || hash::text, ',' ORDER BY key)), count(*) FROM sync.record"
 
 
 def _next_schema(sql: str) -> tuple[tuple[str, str], dict[str, str]]:
@@ -40,12 +40,8 @@ def test_an_upgrade_is_taken_and_can_be_taken_back(machine: Machine, supplies: S
     machine.deploy(script=supplies.release("0.8.0"))
     assert _current(machine) == "releases/0.8.0"
     assert machine.command("--version").stdout.strip() == "syncd, version 0.8.0"
-    assert "0 changed" in machine.deploy(script="/opt/syncd/../../srv/syncd/0.8.0/deploy_sync_system.sh")
     machine.box.exec("/opt/syncd/current/share/deploy_sync_system.sh", "--rollback")
     assert _current(machine) == first
-    machine.assert_well()
-    machine.box.exec("/opt/syncd/current/share/deploy_sync_system.sh", "--rollback")
-    assert _current(machine) == "releases/0.8.0"
     machine.assert_well()
 
 
@@ -63,33 +59,27 @@ def test_a_release_that_crashes_at_start_is_taken_back(machine: Machine, supplie
     machine.assert_well()
 
 
+def test_a_release_whose_migration_fails_changes_nothing(machine: Machine, supplies: Supplies) -> None:
+    before, data, lives = _current(machine), machine.query(DATA), machine.lives()
+    schema, files = _next_schema("CREATE TABLE half (x int); SELECT 1/0")
+    said = machine.deploy(script=supplies.release("0.8.2", {SCHEMA: schema}, files), expect=1)
+    assert "the schema could not be brought to this release" in said
+    assert (_current(machine), machine.query(DATA), machine.lives()) == (before, data, lives)
+    assert machine.query("SELECT to_regclass('sync.half')") == []
+    assert machine.query("SELECT version_num FROM sync.schema_version") == [[SCHEMA_VERSION]]
+    machine.assert_well()
+
+
 def test_a_release_that_never_becomes_ready_is_taken_back_although_it_migrated(
     machine: Machine, supplies: Supplies
 ) -> None:
     before, data = _current(machine), machine.query(DATA)
     silent = ('self._notifier.ready()\n            log.notice("daemon.ready"', 'log.notice("daemon.ready"')
     schema, files = _next_schema("ALTER TABLE account ADD remark text")
-    script = supplies.release("0.8.2", {SERVICE: silent, SCHEMA: schema}, files)
+    script = supplies.release("0.8.3", {SERVICE: silent, SCHEMA: schema}, files)
     said = machine.deploy("--ready-seconds", "8", script=script, expect=3)
     assert "syncd.service did not become ready within 8 s" in said
     assert (_current(machine), machine.query(DATA)) == (before, data)
-    assert machine.query("SELECT remark FROM sync.account LIMIT 1") == [[""]] or machine.query(
-        "SELECT count(remark) FROM sync.account"
-    ) == [["0"]]
+    assert machine.query("SELECT count(remark) FROM sync.account") == [["0"]]
     machine.assert_well()
     machine.sync_completely()
-
-
-def test_a_release_whose_migration_fails_changes_nothing(machine: Machine, supplies: Supplies) -> None:
-    before, data, lives = _current(machine), machine.query(DATA), machine.lives()
-    schema, files = _next_schema("CREATE TABLE half (x int); SELECT 1/0")
-    schema = (schema[0], schema[1].replace("0005", "0006"))
-    files = {
-        path.replace("0005", "0006"): text.replace("0004", "0005x").replace("0005", "0006", 1)
-        for path, text in files.items()
-    }
-    said = machine.deploy(script=supplies.release("0.8.3", {SCHEMA: schema}, files), expect=1)
-    assert "the schema could not be brought to this release" in said
-    assert (_current(machine), machine.query(DATA), machine.lives()) == (before, data, lives)
-    assert machine.query("SELECT to_regclass('sync.half')") == [[""]]
-    machine.assert_well()

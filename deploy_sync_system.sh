@@ -126,6 +126,15 @@ rollback() { # by hand
   say "$previous serves"
 }
 
+# shellcheck disable=SC2329  # the traps call it
+give_up() { # TEXT: what served before a switch serves again
+  trap - ERR
+  trap '' INT TERM HUP
+  complain "$1"
+  ((BASH_SUBSHELL > 0)) || [[ -z $IS_SWITCHED || -n $DRY_RUN ]] || go_back
+  exit "$EXIT_FAILED"
+}
+
 main() {
   read_options "$@"
   if [[ $DO == download ]]; then
@@ -138,7 +147,8 @@ main() {
     exit "$EXIT_PREFLIGHT"
   fi
   umask 022
-  trap 'complain "$BASH_COMMAND failed (line $LINENO of ${BASH_SOURCE[0]##*/}); more in $LOG"; exit "$EXIT_FAILED"' ERR
+  trap 'give_up "$BASH_COMMAND failed (line $LINENO of ${BASH_SOURCE[0]##*/}); more in $LOG"' ERR
+  trap 'give_up interrupted' INT TERM HUP
   take_lock
   open_log "$@"
   case $DO in

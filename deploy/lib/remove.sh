@@ -44,7 +44,11 @@ purge() {
   ! id syncd >/dev/null 2>&1 || change "remove user syncd" userdel syncd
   change_quietly groupdel syncd # userdel takes it along where nobody else is in it
   change_quietly systemctl daemon-reload
-  say "left: ${DROP_DATABASE:-the database and its role, }$LOG and the journal."
+  if [[ -n $DROP_DATABASE ]]; then
+    say "left: $LOG and the journal."
+  else
+    say "left: the database and its role, $LOG and the journal."
+  fi
 }
 
 drop_database() {
@@ -53,7 +57,6 @@ drop_database() {
   else
     complain "there is no local database syncd; one elsewhere is yours to drop"
   fi
-  DROP_DATABASE=' '
 }
 
 drop_local_database() { as_user postgres / dropdb --force syncd && as_user postgres / dropuser syncd; }

@@ -53,7 +53,7 @@ enable_units() {
 start_services() { # [always]: restarted where something has changed, started where they do not run; 1 says one is not ready
   local unit
   for unit in "${SERVICES[@]}"; do
-    if [[ -z ${1:-} ]] && systemctl is-active --quiet "$unit"; then
+    if [[ -z ${1:-} ]] && systemctl is-active --quiet "$unit" && runs_current "$unit"; then
       continue
     fi
     changed "start $unit"
@@ -65,6 +65,13 @@ start_services() { # [always]: restarted where something has changed, started wh
       return 1
     fi
   done
+}
+
+runs_current() { # UNIT: whether its process is of the release that current points to; one that was interrupted left another
+  local pid python
+  pid=$(systemctl show -P MainPID "$1")
+  read -r -d '' python <"/proc/$pid/cmdline" || true
+  [[ $python == "$(current_release current)"/* ]]
 }
 
 why_not_ready() { # UNIT: its state and its last words

@@ -53,6 +53,18 @@ def test_the_preflight_says_all_it_found_at_once_and_changes_nothing(empty: Mach
     empty.remove("/etc/syncd", "/etc/systemd/system/sync-monitor.service")
 
 
+def test_two_at_once_do_not_get_in_each_others_way(empty: Machine) -> None:
+    empty.box.exec(
+        "systemd-run", "--quiet", "--unit=other", "flock", "/run/lock/syncd-deploy.lock", "sleep", "infinity"
+    )
+    empty.box.until(
+        lambda: "syncd-deploy" in empty.box.say("lslocks", "--noheadings", "--output=PATH"), "the lock is held"
+    )
+    said = empty.deploy(*ACCOUNT, expect=75)
+    empty.box.exec("systemctl", "stop", "other")
+    assert "another one is at work" in said
+
+
 def test_a_person_without_root_is_told_so(empty: Machine) -> None:
     done = empty.box.exec(
         "setpriv", "--reuid=nobody", "--clear-groups", "/srv/syncd/now/deploy_sync_system.sh", check=False

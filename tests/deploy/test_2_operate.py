@@ -196,12 +196,11 @@ def test_the_drop_ins_open_what_they_say(machine: Machine) -> None:
         machine.box.exec("systemctl", "daemon-reload")
         done = machine.box.exec("systemd-analyze", "verify", "--man=no", unit)
         assert (done.stdout, done.stderr) == ("", ""), name
-        assert set(_addresses(machine.box).split()) >= {*local.split(), address}, name
+        assert address in _addresses(machine.box).split(), name
         if name == "scraper-elsewhere":
             machine.box.exec("systemctl", "restart", unit)
-            (own,) = re.findall(r"inet ([0-9.]+)", machine.box.say("ip", "-o", "-4", "address", "show", "dev", "lo"))
-            assert "emag_sync_up" in machine.get(f"http://{own}:9108/metrics", "sync.example.org:9108")
-            assert machine.box.say("ss", "-Hltn", "sport", "=", "9108").split()[3].startswith("0.0.0.0:")
+            # nobody answers there who is bound to 127.0.0.1 only
+            assert "emag_sync_up" in machine.get("http://127.0.0.2:9108/metrics", "sync.example.org:9108")
         machine.remove(f"{folder}/{name}.conf")
     machine.box.exec("systemctl", "daemon-reload")
     machine.box.exec("systemctl", "restart", unit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.commands import COMMANDS
+from tests.mutants.deploy import DEPLOY
 from tests.mutants.monitor import MONITOR
 from tests.mutants.mutant import Mutant, Replacement
 
@@ -363,5 +364,6 @@ FURTHER = (
         (f"{CLAIMS}::test_of_a_dead_run_nothing_is_told_that_has_not_happened",),
     ),
     *COMMANDS,
+    *DEPLOY,
     *MONITOR,
 )

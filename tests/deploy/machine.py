@@ -118,8 +118,10 @@ class Machine:
 
 
 def prepare(box: Box) -> Machine:
-    """The marketplace, a password in a file, settings that begin a sync at once."""
+    """A machine with PostgreSQL's packages and no cluster, the marketplace, and its password in a file."""
     machine = Machine(box)
+    box.exec("sh", "-c", "rm -rf /etc/postgresql/* /var/lib/postgresql/*")
+    box.exec("systemctl", "daemon-reload")
     machine.write("/root/password", PASSWORD + "\n")
     box.exec(
         *(

@@ -43,14 +43,16 @@ class Supplies:
         self, version: str, replacements: dict[str, tuple[str, str]] | None = None, files: dict[str, str] | None = None
     ) -> str:
         """A source tree of another version, with texts replaced and files added; its script, as the box sees it."""
-        tree = self.source / version
+        tree, script = self.source / version, f"{SOURCE}/{version}/{DEPLOY}"
+        if tree.exists():
+            return script
         copy_tree(tree)
         _replace(tree / "syncd/__init__.py", f'__version__ = "{__version__}"', f'__version__ = "{version}"')
         for path, (old, new) in (replacements or {}).items():
             _replace(tree / path, old, new)
         for path, text in (files or {}).items():
             (tree / path).write_text(text, "utf-8")
-        return f"{SOURCE}/{version}/{DEPLOY}"
+        return script
 
 
 def _replace(path: Path, old: str, new: str) -> None:

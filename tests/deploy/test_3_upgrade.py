@@ -6,7 +6,7 @@ import pytest
 
 from syncd.ledger.schema import SCHEMA_VERSION
 from tests.deploy.machine import Machine
-from tests.deploy.supplies import Supplies
+from tests.deploy.supplies import WHEELS, Supplies
 
 pytestmark = pytest.mark.xdist_group("box")
 
@@ -70,16 +70,35 @@ def test_a_release_whose_migration_fails_changes_nothing(machine: Machine, suppl
     machine.assert_well()
 
 
+def _never_ready(supplies: Supplies) -> str:
+    """Its script: a release that brings the schema forward, and then never says that it is ready."""
+    silent = ('self._notifier.ready()\n            log.notice("daemon.ready"', 'log.notice("daemon.ready"')
+    schema, files = _next_schema("ALTER TABLE account ADD remark text")
+    return supplies.release("0.8.3", {SERVICE: silent, SCHEMA: schema}, files)
+
+
 def test_a_release_that_never_becomes_ready_is_taken_back_although_it_migrated(
     machine: Machine, supplies: Supplies
 ) -> None:
     before, data = _current(machine), machine.query(DATA)
-    silent = ('self._notifier.ready()\n            log.notice("daemon.ready"', 'log.notice("daemon.ready"')
-    schema, files = _next_schema("ALTER TABLE account ADD remark text")
-    script = supplies.release("0.8.3", {SERVICE: silent, SCHEMA: schema}, files)
-    said = machine.deploy("--ready-seconds", "8", script=script, expect=3)
+    said = machine.deploy("--ready-seconds", "8", script=_never_ready(supplies), expect=3)
     assert "syncd.service did not become ready within 8 s" in said
     assert (_current(machine), machine.query(DATA)) == (before, data)
     assert machine.query("SELECT count(remark) FROM sync.account") == [["0"]]
     machine.assert_well()
     machine.sync_completely()
+
+
+def test_an_upgrade_that_is_interrupted_is_taken_back(machine: Machine, supplies: Supplies) -> None:
+    before = _current(machine)
+    machine.box.exec(
+        *("systemd-run", "--quiet", "--unit=upgrade", "--property=RemainAfterExit=yes"),
+        *(_never_ready(supplies), "--offline", WHEELS),
+    )
+    machine.box.until(lambda: machine.box.show("syncd.service", "ActiveState") == "activating", "the switch", 120)
+    machine.box.exec("systemctl", "kill", "--signal=INT", "upgrade")  # all of its processes, as a terminal does it
+    machine.box.until(lambda: machine.box.show("upgrade", "SubState") in ("exited", "failed"), "the end of it", 60)
+    assert machine.box.show("upgrade", "ExecMainStatus") == "3"
+    assert "interrupted" in machine.box.say("journalctl", "-qu", "upgrade", "-o", "cat")
+    assert _current(machine) == before
+    machine.assert_well()

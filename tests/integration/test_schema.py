@@ -19,14 +19,19 @@ def _become(database: str, version: str, terms: str | None) -> None:
         connection.execute(f"COMMENT ON TABLE sync.schema_version IS {comment}")
 
 
-async def _check(database: str) -> None:
+async def _refusal(database: str) -> str:
+    """Why this release will not work there; '' where it does."""
     async with Postgres(database, "sync") as postgres:
-        await check_schema(postgres)
+        try:
+            await check_schema(postgres)
+        except SchemaError as error:
+            return str(error)
+    return ""
 
 
 async def test_a_newer_schema_that_only_added_is_worked_with_and_left_as_it_is(database: str) -> None:
     _become(database, NEWER, TERMS.format(version=NEWER, oldest=SCHEMA_VERSION))
-    await _check(database)
+    assert await _refusal(database) == ""
     assert migrate(database) == NEWER
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT version_num FROM sync.schema_version").fetchall() == [(NEWER,)]
@@ -39,16 +44,14 @@ OF_ANOTHER_VERSION = TERMS.format(version="9998", oldest=SCHEMA_VERSION)
 @pytest.mark.parametrize("terms", [None, "a remark", TAKES_AWAY, OF_ANOTHER_VERSION])
 async def test_a_newer_schema_that_does_not_name_us_is_refused(database: str, terms: str | None) -> None:
     _become(database, NEWER, terms)
-    with pytest.raises(SchemaError, match="install the release that made it"):
-        await _check(database)
+    assert "install the release that made it" in await _refusal(database)
     with pytest.raises(SchemaError, match="install the release that made it"):
         migrate(database)
 
 
 async def test_an_older_schema_is_refused(database: str) -> None:
     _become(database, "0001", None)
-    with pytest.raises(SchemaError, match="run `syncd migrate`"):
-        await _check(database)
+    assert "run `syncd migrate`" in await _refusal(database)
 
 
 def test_a_migrated_schema_says_which_release_is_the_oldest_for_it(database: str) -> None:

@@ -63,6 +63,7 @@ read_options() {
   done
   [[ $READY_SECONDS =~ ^[1-9][0-9]*$ ]] || fail_usage "--ready-seconds: found $READY_SECONDS, expected a whole number"
   [[ -z $BASE_URL || $BASE_URL =~ ^https?://[][A-Za-z0-9._:/~-]+$ ]] || fail_usage "--base-url: expected https://host/path"
+  [[ $DATABASE_URL_FILE != - ]] || fail_usage "--database-url-file wants a file"
   [[ $DO != download || -n $FOLDER ]] || fail_usage "--download wants a folder"
 }
 

@@ -18,6 +18,7 @@ from syncd.runtime.embedded import EmbeddedPostgres
 from tests.postgres import new_folder, temporary_database, temporary_postgres
 
 TEMPLATE = "migrated"
+pytest_plugins = ["tests.one_box"]
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from typing import Any
 SCRIPT = Path(__file__).with_name("box.sh")
 STATES = Path("/run/syncd-box")
 COMMAND_SECONDS = 120.0
-NEEDED = ("unshare", "nsenter", "setpriv", "pivot_root")
+NEEDED = ("unshare", "nsenter", "setpriv", "pivot_root", "ip", "pg_createcluster")
 
 
 def why_impossible() -> str:

@@ -1,6 +1,6 @@
 """One box and one installation for all tests on a real systemd.
 
-They run in one worker (xdist group `box`), in the order of their files: from an empty machine to a purged one. Each
+They run in one worker (tests/one_box.py), in the order of their files: from an empty machine to a purged one. Each
 fixture takes what the one before left; a test that needs an installed machine also runs alone.
 """
 

@@ -18,15 +18,21 @@ SERVICES = ("syncd.service", "sync-monitor.service")
 PASSWORD = "the-password-of-the-sandbox"
 MARKETPLACE = "http://127.0.0.1:9999/api-3"
 ACCOUNT = ("--local-postgres", "--username", "sandbox", "--base-url", MARKETPLACE, "--password-file", "/root/password")
+OUTSIDE, SCRAPER = "192.0.2.1", "192.0.2.20"
+"""Addresses that are not loopback ones; the box has both, having no other machine beside it."""
 QUICK = "EMAG_SYNC_STARTUP_DELAY_SECONDS=0\nEMAG_SYNC_INTERVAL_SECONDS=3600\n"
 """One scheduled run at once, and then none for the length of a test."""
 PLACES = ("/etc", "/opt/syncd", "/usr/local/bin", "/usr/local/lib", "/var/lib/syncd", "/var/lib/systemd", "/var/spool")
 """Everywhere where an installation may leave something, but for PostgreSQL's own folders and /var/log."""
 _GET = """
-import sys, urllib.request
-headers = {"Host": sys.argv[2]} if sys.argv[2] else {}
-with urllib.request.urlopen(urllib.request.Request(sys.argv[1], headers=headers), timeout=10) as answer:
-    sys.stdout.write(answer.read().decode())
+import http.client, sys, urllib.parse
+url, name, source = urllib.parse.urlsplit(sys.argv[1]), sys.argv[2], sys.argv[3]
+own = (source, 0) if source else None
+door = http.client.HTTPConnection(url.netloc, timeout=float(sys.argv[4]), source_address=own)
+door.request("GET", url.path, headers={"Host": name or url.netloc})
+answer = door.getresponse()
+sys.stdout.write(answer.read().decode())
+sys.exit(answer.status != 200)
 """
 
 
@@ -61,8 +67,14 @@ class Machine:
         )
         return [line.split("|") for line in text.splitlines()]
 
-    def get(self, url: str, host: str = "") -> str:
-        return self.box.say("/usr/bin/python3", "-c", _GET, url, host)
+    def get(self, url: str, *, name: str = "", source: str = "") -> str:
+        """What is answered there; name: the Host header, source: the address it is asked from."""
+        return self.box.say("/usr/bin/python3", "-c", _GET, url, name, source, "10")
+
+    def is_cut_off(self, url: str, *, source: str) -> bool:
+        """Whether nobody answers there to whom asks from this address, not even that nobody listens."""
+        done = self.box.exec("/usr/bin/python3", "-c", _GET, url, "", source, "1", check=False)
+        return done.returncode != 0 and "TimeoutError" in done.stderr
 
     def pid(self, unit: str = "syncd.service") -> int:
         return int(self.box.show(unit, "MainPID"))
@@ -122,6 +134,8 @@ def prepare(box: Box) -> Machine:
     machine = Machine(box)
     box.exec("sh", "-c", "rm -rf /etc/postgresql/* /var/lib/postgresql/*")
     box.exec("systemctl", "daemon-reload")
+    for address in (OUTSIDE, SCRAPER):
+        box.exec("ip", "address", "add", f"{address}/32", "dev", "lo")
     machine.write("/root/password", PASSWORD + "\n")
     box.exec(
         *(

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import stat
 
-import pytest
-
 from tests.deploy.conftest import OLD_MONITOR
 from tests.deploy.machine import ACCOUNT, MARKETPLACE, PASSWORD, Machine
-
-pytestmark = pytest.mark.xdist_group("box")
 
 
 def test_a_dry_run_shows_everything_and_changes_nothing(empty: Machine) -> None:

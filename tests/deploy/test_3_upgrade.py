@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from syncd.ledger.schema import SCHEMA_VERSION
 from tests.deploy.machine import Machine
 from tests.deploy.supplies import WHEELS, Supplies
-
-pytestmark = pytest.mark.xdist_group("box")
 
 SERVICE, SCHEMA = "syncd/daemon/service.py", "syncd/ledger/schema.py"
 VERSIONS = "syncd/ledger/migrations/versions"

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.deploy.machine import OFFERS, Machine
-
-pytestmark = pytest.mark.xdist_group("box")
 
 BOOKS = {"/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow", "/etc/subuid", "/etc/subgid", "/etc/.pwd.lock"}
 """Their lines of other users stay; useradd and userdel keep a copy of each with a dash."""

@@ -7,6 +7,7 @@ fixture takes what the one before left; a test that needs an installed machine a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from time import monotonic
 
 import pytest
@@ -15,7 +16,15 @@ from tests.deploy.box import booted, why_impossible
 from tests.deploy.machine import ACCOUNT, QUICK, Machine, bindings, prepare
 from tests.deploy.supplies import SOURCE, WHEELS, Supplies, gathered
 
+HERE = Path(__file__).parent
 OLD_MONITOR = "[Service]\nExecStart=/bin/sleep 1d\n[Install]\nWantedBy=multi-user.target\n"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test also waits for the wheels and the installation, on a machine that others use, too."""
+    for item in items:
+        if item.path.parent == HERE and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.fixture(scope="session")

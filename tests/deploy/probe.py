@@ -54,7 +54,8 @@ print(
             "etc": tried(lambda: write("/etc/x")),
             "opt": tried(lambda: write("/opt/syncd/x")),
             "usr": tried(lambda: write("/usr/local/bin/x")),
-            "home": tried(lambda: os.listdir("/root")),
+            "open_to_all": tried(lambda: write("/var/lib/open-to-all/x")),
+            "home": tried(lambda: os.listdir("/home")),
             "config": tried(lambda: open("/etc/syncd/syncd.toml").read()),  # noqa: SIM115
             "shadow": tried(lambda: open("/etc/shadow").read()),  # noqa: SIM115
             "disk": tried(lambda: os.mknod("/tmp/disk", 0o060600, os.makedev(8, 0))),

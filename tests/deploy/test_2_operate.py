@@ -45,9 +45,11 @@ def allowed(machine: Machine, request: pytest.FixtureRequest) -> dict[str, objec
     machine.write(f"/run/systemd/system/{probe}", text.replace("[Service]", _PROBING))
     machine.write("/var/lib/probe.py", Path(__file__).with_name("probe.py").read_text())
     machine.box.exec("systemctl", "daemon-reload")
+    # file modes would let everybody in there: only the unit's own walls do not
+    machine.box.exec("install", "-d", "-m", "0777", "/var/lib/open-to-all")
     machine.box.exec("systemctl", "start", probe)
     facts: dict[str, object] = json.loads((machine.box.root / "run/probe.json").read_text())
-    machine.remove(f"/run/systemd/system/{probe}", "/var/lib/probe.py", "/run/probe.json")
+    machine.remove(f"/run/systemd/system/{probe}", "/var/lib/probe.py", "/run/probe.json", "/var/lib/open-to-all")
     return facts | {"unit": unit}
 
 
@@ -56,6 +58,7 @@ def test_the_hardening_really_blocks(allowed: dict[str, object]) -> None:
     assert allowed.pop("elsewhere") == ("done" if unit == "syncd.service" else "Operation not permitted")
     expected = {"user": True, "config": "done", "loopback": "done", "others": [], "capabilities": 0}
     expected |= {"no_new_privileges": "1", "seccomp": "2"}
+    expected |= {"open_to_all": "Read-only file system"}
     expected |= {"state": "done"} if unit == "syncd.service" else {}
     assert {name: allowed[name] for name in expected} == expected
     rest = {name: outcome for name, outcome in allowed.items() if name not in expected}

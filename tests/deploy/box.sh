@@ -265,6 +265,7 @@ down() {
     fi
   fi
   clean
+  rm -f "${STATE%/*}/.$NAME.lock"
 }
 
 case ${1:-} in

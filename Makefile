@@ -8,8 +8,9 @@ STAMP  := $(VENV)/.installed
 # In CI a skipped test is a failure: nobody reads the reasons there.
 PYTEST := $(BIN)/python -m pytest $(if $(CI),-p tests.no_skips)
 # Most tests wait for a process, a lease, a marketplace: three at a time take half as long, also on two cores.
+# loadscope: what shares a box with a real systemd stays in one worker (tests/one_box.py).
 WORKERS ?= 3
-SCRIPTS := .ci/run $(wildcard *.sh deploy/*.sh)
+SCRIPTS := .ci/run $(wildcard *.sh deploy/*.sh deploy/lib/*.sh tests/deploy/*.sh)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo remove-demo test check bench screenshot prove clean
@@ -26,7 +27,7 @@ remove-demo: $(STAMP)  ## delete what the demo left
 	@$(BIN)/syncd demo --remove $(ARGS)
 
 test: $(STAMP)  ## run the tests (ARGS go to pytest)
-	$(PYTEST) -m "not prove" -n $(WORKERS) --dist worksteal $(ARGS)
+	$(PYTEST) -m "not prove" -n $(WORKERS) --dist loadscope $(ARGS)
 
 check: $(STAMP)  ## the whole gate: format, lint, types, import contracts, shell scripts, tests
 	$(BIN)/ruff format --check .
@@ -34,7 +35,7 @@ check: $(STAMP)  ## the whole gate: format, lint, types, import contracts, shell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck $(SCRIPTS)
-	$(PYTEST) -m "not prove" -n $(WORKERS) --dist worksteal $(ARGS)
+	$(PYTEST) -m "not prove" -n $(WORKERS) --dist loadscope $(ARGS)
 
 bench: $(STAMP)  ## measure against named peers, side by side (ARGS='--quick' for a smoke run)
 	$(BIN)/python -m bench $(ARGS)

@@ -23,6 +23,7 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 TEMPLATE = "migrated"
+pytest_plugins = ["tests.one_box"]
 
 
 @pytest.fixture(scope="session")

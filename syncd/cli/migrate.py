@@ -26,10 +26,15 @@ def migrate(place: Place, as_json: bool) -> None:
     asyncio.run(_register(settings))
     if as_json:
         streams = [str(stream_of(account)) for account in settings.accounts]
-        facts = {"schema": database.schema_name, "version": SCHEMA_VERSION, "was": before or None, "streams": streams}
+        facts = {
+            "schema": database.schema_name,
+            "version": max(before, SCHEMA_VERSION),
+            "was": before or None,
+            "streams": streams,
+        }
         print_json(facts)
-    elif before == SCHEMA_VERSION:
-        click.echo(f'schema "{database.schema_name}" is already at version {SCHEMA_VERSION}')
+    elif before >= SCHEMA_VERSION:
+        click.echo(f'schema "{database.schema_name}" is already at version {before}')
     else:
         click.echo(f'schema "{database.schema_name}" is at version {SCHEMA_VERSION} now (was {before or "empty"})')
 

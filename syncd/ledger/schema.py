@@ -6,6 +6,7 @@ SQLAlchemy are imported inside `migrate` only: the daemons never carry them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,12 @@ from syncd.contract.words import Cause
 from syncd.runtime.postgres import Connection, Postgres, drop_session, translated
 
 SCHEMA_VERSION = "0005"
+OLDEST_VERSION = "0005"
+"""The oldest release, by its SCHEMA_VERSION, that works on our schema. A migration that only adds leaves it as it is:
+one can then go back to the release before without touching the data. One that takes away raises it."""
+TERMS = "{version}, for releases from {oldest} on"
+"""The comment of the table `schema_version`, where an older release finds it. It names its version, so that it counts
+for no other."""
 OUR_TABLES = (
     "account",
     "stream",
@@ -40,6 +47,7 @@ OUR_TABLES = (
     "emag_product_offers",
     "emag_offer_syncs",
 )
+_LOAD_TERMS = "SELECT obj_description({}::regclass, 'pg_class')"
 _MIGRATION_LOCK = 0x73796E6364  # "syncd": two migrations at once would both see the old version
 
 
@@ -47,7 +55,7 @@ def migrate(conninfo: str, schema: str = "sync") -> str:
     """Bring the schema to this release, in one transaction; return the version before ('' for none).
 
     Raises SchemaError where the schema holds tables of our names that we did not make, where the
-    database is not UTF-8, or where it is newer than this release.
+    database is not UTF-8, or where it is newer and does not say that it works with this release.
     """
     postgres = Postgres(conninfo, schema)
     with postgres.connect_sync() as connection, translated("migrate"), _alembic(connection, schema) as upgrade:
@@ -56,10 +64,20 @@ def migrate(conninfo: str, schema: str = "sync") -> str:
         if encoding != "UTF8":
             raise SchemaError(f"the database's encoding is {encoding}, expected UTF8: create it with ENCODING 'UTF8'")
         before = _version_to_start_from(connection, schema)
-        if before != SCHEMA_VERSION:
+        if before < SCHEMA_VERSION:
             connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(postgres.schema_identifier))
             upgrade()
+            _note_terms(connection, schema)
         return before
+
+
+def _note_terms(connection: psycopg.Connection[tuple[object, ...]], schema: str) -> None:
+    table = sql.Identifier(schema, "schema_version")
+    connection.execute(
+        sql.SQL("COMMENT ON TABLE {} IS {}").format(
+            table, sql.Literal(TERMS.format(version=SCHEMA_VERSION, oldest=OLDEST_VERSION))
+        )
+    )
 
 
 @contextmanager
@@ -101,9 +119,18 @@ def _version_to_start_from(connection: psycopg.Connection[tuple[object, ...]], s
         return ""
     query = sql.SQL("SELECT version_num FROM {}.schema_version").format(sql.Identifier(schema))
     version = str(_scalar(connection, query))
-    if version > SCHEMA_VERSION:
+    terms = _scalar(connection, sql.SQL(_LOAD_TERMS).format(sql.Literal(f"{schema}.schema_version")))
+    if version > SCHEMA_VERSION and not _works(version, terms):
         raise _wrong_version(schema, version)
     return version
+
+
+def _works(version: str, terms: object) -> bool:
+    """Whether this release works on a schema of that version, under the terms that stand there."""
+    if version <= SCHEMA_VERSION:
+        return version == SCHEMA_VERSION
+    match = re.fullmatch(re.escape(TERMS).replace(r"\{version\}", "(.+)").replace(r"\{oldest\}", "(.+)"), str(terms))
+    return match is not None and match[1] == version and match[2] <= SCHEMA_VERSION
 
 
 def _scalar(connection: psycopg.Connection[tuple[object, ...]], query: str | sql.Composed) -> object:
@@ -121,7 +148,7 @@ def _wrong_version(schema: str, found: str) -> SchemaError:
 
 
 async def check_schema(postgres: Postgres) -> None:
-    """Raise SchemaError unless the schema is exactly this release's."""
+    """Raise SchemaError unless the schema is this release's, or a newer one that says it works with it."""
     async with postgres.connection("read the schema version") as connection:
         await _check_version(postgres, connection)
 
@@ -159,8 +186,9 @@ async def _check_version(postgres: Postgres, connection: Connection) -> None:
         )
     if row is None or not row[0]:
         raise SchemaError(f'schema "{postgres.schema}" holds no tables of syncd: run `syncd migrate`')
-    cursor = await connection.execute("SELECT version_num FROM schema_version")
-    row = await cursor.fetchone()
-    found = row[0] if row else ""
-    if found != SCHEMA_VERSION:
+    cursor = await connection.execute(
+        "SELECT version_num, obj_description('schema_version'::regclass, 'pg_class') FROM schema_version"
+    )
+    found, terms = await cursor.fetchone() or ("", None)
+    if not _works(found, terms):
         raise _wrong_version(postgres.schema, found)

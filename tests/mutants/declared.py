@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.commands import COMMANDS
+from tests.mutants.deploy import DEPLOY
 from tests.mutants.exporter import EXPORTER
 from tests.mutants.monitor import MONITOR
 from tests.mutants.mutant import Mutant, Replacement
@@ -444,6 +445,7 @@ FURTHER = (
         ("tests/acceptance/test_daemon_leaving.py::test_a_run_whose_account_gets_another_login_ends_at_its_next_page",),
     ),
     *COMMANDS,
+    *DEPLOY,
     *MONITOR,
     *SCHEDULE,
     *PAGE,

@@ -63,9 +63,11 @@ class Verdict:
 
 def copy_of_package(folder: Path, replacements: tuple[Replacement, ...] = ()) -> Path:
     """A folder with the packages and their tests as they stand, and these replacements."""
-    for name in ("syncd", "monitor", "tests"):
+    for name in ("syncd", "monitor", "tests", "deploy", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "setup.cfg", folder)
+    for pattern in ("*.cfg", "*.toml", "*.md", "LICENSE", "*.sh"):
+        for path in ROOT.glob(pattern):
+            shutil.copy(path, folder)
     for replacement in replacements:
         file = folder / replacement.path
         text = file.read_text()

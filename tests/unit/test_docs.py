@@ -30,6 +30,7 @@ from syncd.runtime.settings.sync import CREDENTIALS, VARIABLES, SyncSettings
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 README = (ROOT / "README.md").read_text("utf-8")
+INSTALLER = (ROOT / "deploy_sync_system.sh").read_text("utf-8")
 GLOSSARY = (ROOT / "docs/glossary.md").read_text("utf-8")
 NAMED_OTHERWISE = {*VARIABLES.values(), "EMAG_FBE_API_BASE_URL", "EMAG_FBE_API_USERNAME", "EMAG_FBE_API_PASSWORD"}
 """Composed in the code; the settings table is compared with them."""
@@ -48,7 +49,7 @@ def sources() -> str:
     kinds = ("*.py", "*.sql")
     files = [path for folder in ("syncd", "monitor", "tests") for kind in kinds for path in (ROOT / folder).rglob(kind)]
     files = [path for path in files if path != Path(__file__)]
-    files += [ROOT / name for name in ("Makefile", "setup.cfg", "pyproject.toml", ".ci/run")]
+    files += [ROOT / name for name in ("Makefile", "setup.cfg", "pyproject.toml", ".ci/run", "deploy_sync_system.sh")]
     return "\n".join(path.read_text("utf-8") for path in files)
 
 
@@ -131,6 +132,17 @@ def test_the_exit_codes_of_the_other_commands_are_of_commands() -> None:
     assert all(re.fullmatch(r"\d+(, \d+)*", cells[1]) for cells in rows)
 
 
+def test_the_exit_codes_of_the_installer_are_those_of_the_script() -> None:
+    documented = {int(code) for code, _ in _rows("Exit codes of the installer")}
+    assert documented == {0, *map(int, re.findall(r"\bEXIT_[A-Z_]+=(\d+)", INSTALLER))}
+
+
+def test_every_option_of_the_installer_is_in_its_help() -> None:
+    accepted = set(re.findall(r"^ {6}(?:\| )?(--[a-z-]+)", INSTALLER, re.MULTILINE))
+    shown = set(re.findall(r"--[a-z-]+", INSTALLER.split("set -Eeuo")[0]))
+    assert accepted - shown == set()
+
+
 def test_the_answers_in_the_readme_are_those_of_the_control_api() -> None:
     """Real output, whose members the hand-written description names, and requires."""
     schemas = load_description()["components"]["schemas"]
@@ -204,6 +216,9 @@ def test_every_option_that_is_named_exists(document: Path) -> None:
     known = {option for _, command in _commands() for parameter in command.params for option in parameter.opts}
     known |= {option for one in monitor.commands.values() for parameter in one.params for option in parameter.opts}
     known |= {"--version", "--help", "--quick"}
+    known |= set(re.findall(r"^#.* (--[a-z-]+)", INSTALLER, re.MULTILINE)) | set(
+        re.findall(r"\[(--[a-z-]+)", INSTALLER)
+    )
     named = re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", " ".join(_code_spans(document.read_text("utf-8"))))
     assert set(named) <= known | {"--allow-mass-delete"}
 

@@ -1,0 +1,53 @@
+"""Mutants of the installer, the units and the terms of the schema."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant, Replacement
+
+_SCHEMA = "tests/integration/test_schema.py"
+_INSTALL, _OPERATE, _UPGRADE = (f"tests/deploy/test_{name}.py" for name in ("1_install", "2_operate", "3_upgrade"))
+_TERMS = "return match is not None and match[1] == version and match[2] <= SCHEMA_VERSION"
+_UNIT = "deploy/systemd/syncd.service"
+
+DEPLOY = (
+    Mutant(
+        "a newer schema is worked with, whatever its terms",
+        (Replacement("syncd/ledger/schema.py", _TERMS, "return match is not None"),),
+        (f"{_SCHEMA}::test_a_newer_schema_that_does_not_name_us_is_refused",),
+    ),
+    Mutant(
+        "after an upgrade of the schema there is no way back",
+        (Replacement("syncd/ledger/schema.py", _TERMS, "return match is None"),),
+        (f"{_SCHEMA}::test_a_newer_schema_that_only_added_is_worked_with_and_left_as_it_is",),
+    ),
+    Mutant(
+        "a dry run does what it shows",
+        (Replacement("deploy/lib/say.sh", '{ say "    $*"; return 0; }', 'say "    $*"'),),
+        (f"{_INSTALL}::test_a_dry_run_shows_everything_and_changes_nothing",),
+    ),
+    Mutant(
+        "a second run restarts what did not change",
+        (Replacement("deploy_sync_system.sh", "((CHANGED == before)) || restart=always", "restart=always"),),
+        (f"{_INSTALL}::test_a_second_run_changes_nothing_and_restarts_nothing",),
+    ),
+    Mutant(
+        "wheels from a folder that others may write are taken",
+        (Replacement("deploy/lib/preflight.sh", "-perm /022 \\) -print", "-perm /000 \\) -false"),),
+        (f"{_INSTALL}::test_the_preflight_says_all_it_found_at_once_and_changes_nothing",),
+    ),
+    Mutant(
+        "a release that does not become ready stays",
+        (Replacement("deploy_sync_system.sh", "[[ -n $IS_SWITCHED ]] && go_back", ":"),),
+        (f"{_UPGRADE}::test_a_release_that_crashes_at_start_is_taken_back",),
+    ),
+    Mutant(
+        "a wrong configuration is tried again and again",
+        (Replacement(_UNIT, "RestartPreventExitStatus=78", "RestartPreventExitStatus=79"),),
+        (f"{_OPERATE}::test_a_wrong_configuration_is_no_reason_to_start_again_and_again",),
+    ),
+    Mutant(
+        "the daemon may write anywhere",
+        (Replacement(_UNIT, "ProtectSystem=strict", "ProtectSystem=no"),),
+        (f"{_OPERATE}::test_the_hardening_really_blocks",),
+    ),
+)

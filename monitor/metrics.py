@@ -153,6 +153,7 @@ def _open_runs(accounts: list[Account]) -> Iterator[Metric]:
     gauges: list[tuple[str, str, Callable[[StreamFacts], float]]] = [
         ("open_runs", "Runs that are queued or running.", lambda facts: facts.open_run is not None),
         ("paused", "Streams that are paused.", lambda facts: facts.paused),
+        ("awaiting_approval", "Streams whose newest run waits for `syncd approve`.", _awaits_approval),
         ("run_pages", "Page up to which the open run's sweep is stored.", _of_run(lambda run: run.page)),
         ("run_pages_expected", "Pages that the count announced.", _of_run(lambda run: run.pages_expected)),
         ("run_requests", "Calls that the open run has made.", _of_run(lambda run: run.requests)),
@@ -164,6 +165,10 @@ def _open_runs(accounts: list[Account]) -> Iterator[Metric]:
         for account in accounts:
             family.add_metric(account.labels, sum(map(value_of, account.streams)))
         yield family
+
+
+def _awaits_approval(facts: StreamFacts) -> bool:
+    return facts.cause is Cause.BLAST_RADIUS
 
 
 def _of_run(value_of: Callable[..., float | None]) -> Callable[[StreamFacts], float]:

@@ -41,6 +41,7 @@ class View:
         self.settings = settings
         self._postgres = postgres
         self._reading = asyncio.Lock()
+        self._started_at = time.time()
         self._read_at = -FRESH_SECONDS
         self._read_seconds = 0.0
         self._facts: Sequence[StreamFacts] = ()
@@ -118,6 +119,14 @@ class View:
             GaugeMetricFamily(
                 "emag_sync_collector_duration_seconds", "How long reading the ledger took.", value=self._read_seconds
             ),
+            GaugeMetricFamily(
+                "emag_sync_interval_seconds",
+                "From the end of a run to the next one, as set; 0: nothing is scheduled.",
+                value=scheduled_interval_seconds(self.settings),
+            ),
+            GaugeMetricFamily(
+                "process_start_time_seconds", "When this process began, in Unix time.", value=self._started_at
+            ),
             build,
         ]
         return [*own, *families(self._facts), self._stuck_now()] if is_up else own
@@ -138,6 +147,11 @@ class _Shown(Collector):
 
     def collect(self) -> list[Metric]:
         return self._metrics
+
+
+def scheduled_interval_seconds(settings: Settings) -> float:
+    """As promised for every account; 0 where nothing starts by itself."""
+    return 0.0 if settings.disable_auto_sync else float(settings.sync.interval_seconds)
 
 
 def watch_period_seconds(settings: Settings) -> float:

@@ -93,7 +93,7 @@ class Prometheus:
         """Waits until the query answers at least one sample."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        while not await self.series(expr):  # noqa: ASYNC110  # another process: nothing to wait for
+        while not await self.series(expr):  # another process: nothing to wait for
             assert loop.time() < deadline, f"{what}: not within {seconds:.0f} s; firing: {sorted(await self.firing())}"
             await asyncio.sleep(0.2)
 

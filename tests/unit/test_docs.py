@@ -12,6 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from monitor.cli import cli as monitor
 from syncd import __version__
 from syncd.accounts import DEFAULT_BASE_URL
 from syncd.cli import cli
@@ -31,7 +32,9 @@ README = (ROOT / "README.md").read_text("utf-8")
 GLOSSARY = (ROOT / "docs/glossary.md").read_text("utf-8")
 NAMED_OTHERWISE = {*VARIABLES.values(), "EMAG_FBE_API_BASE_URL", "EMAG_FBE_API_USERNAME", "EMAG_FBE_API_PASSWORD"}
 """Composed in the code; the settings table is compared with them."""
-NOT_OURS = {"_at", "bytea", "last_seen_run"}
+NOT_OURS = {"_at", "bytea", "last_seen_run", "pkill"}
+OF_OTHER_PROGRAMS = {"--schema", "--reuid", "--regid", "--init-groups", "--replace-old"}
+"""pg_dump, setpriv and the installer; the runbook's commands are tried by tests/observe."""
 
 
 @pytest.fixture(params=DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -47,6 +50,7 @@ def sources() -> str:
     files = [path for folder in ("syncd", "monitor", "tests") for kind in kinds for path in (ROOT / folder).rglob(kind)]
     files = [path for path in files if path != Path(__file__)]
     files += [ROOT / name for name in ("Makefile", "setup.cfg", "pyproject.toml", ".ci/run")]
+    files += [*ROOT.glob("deploy/prometheus/*.yml"), *ROOT.glob("deploy/grafana/*.py")]
     return "\n".join(path.read_text("utf-8") for path in files)
 
 
@@ -187,9 +191,10 @@ def test_every_command_can_say_more_and_those_with_facts_say_them_to_machines() 
 
 def test_every_option_that_is_named_exists(document: Path) -> None:
     known = {option for _, command in _commands() for parameter in command.params for option in parameter.opts}
+    known |= {option for one in monitor.commands.values() for parameter in one.params for option in parameter.opts}
     known |= {"--version", "--help", "--quick"}
     named = re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", " ".join(_code_spans(document.read_text("utf-8"))))
-    assert set(named) <= known | {"--allow-mass-delete"}
+    assert set(named) <= known | {"--allow-mass-delete"} | OF_OTHER_PROGRAMS
 
 
 def test_every_make_target_that_is_named_exists(document: Path) -> None:

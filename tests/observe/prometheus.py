@@ -100,12 +100,18 @@ class Prometheus:
 
 @asynccontextmanager
 async def prometheus(
-    folder: Path, *, monitor: str, daemon: str, divisor: float, alertmanager: str | None = None
+    folder: Path,
+    *,
+    monitor: str,
+    daemon: str,
+    divisor: float,
+    alertmanager: str | None = None,
+    period_seconds: int = PERIOD_SECONDS,
 ) -> AsyncIterator[Prometheus]:
-    """Scrapes both every second under the jobs of the shipped configuration, with the shipped rules, shortened."""
+    """Scrapes both every few seconds under the jobs of the shipped configuration, with the shipped rules, shortened."""
     path, port = program("prometheus"), free_port()
     config = yaml.safe_load((RULES / "prometheus.yml").read_text("utf-8"))
-    config["global"] = {"scrape_interval": f"{PERIOD_SECONDS}s", "evaluation_interval": f"{PERIOD_SECONDS}s"}
+    config["global"] = {"scrape_interval": f"{period_seconds}s", "evaluation_interval": "1s"}
     for job, target in zip(config["scrape_configs"], (monitor, daemon), strict=True):
         job["static_configs"] = [{"targets": [target]}]
     managers = [] if alertmanager is None else [alertmanager]

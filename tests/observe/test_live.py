@@ -15,31 +15,38 @@ from tests.acceptance.monitoring import Watch, watching
 from tests.acceptance.processes import until
 from tests.acceptance.scene import SceneWithServer
 from tests.observe.dashboards import AHEAD, Query, metrics_in, queries
-from tests.observe.prometheus import Prometheus, load_rules, program, prometheus
+from tests.observe.prometheus import PERIOD_SECONDS, Prometheus, load_rules, program, prometheus
 from tests.postgres import state_of
 
 DIVISOR = 120
 """Two minutes become a second."""
 LEASE = {"EMAG_SYNC_LEASE_SECONDS": "5"}
-EVERY_FEW_SECONDS = {**LEASE, "EMAG_SYNC_INTERVAL_SECONDS": "3", "EMAG_SYNC_CONCURRENCY": "1"}
 RUNS = "SELECT count(*) FROM run WHERE status = 'complete'"
 
 
 @asynccontextmanager
 async def observed(
-    scene: SceneWithServer, folder: Path, *, divisor: float = DIVISOR, alertmanager: str | None = None
+    scene: SceneWithServer,
+    folder: Path,
+    *,
+    divisor: float = DIVISOR,
+    alertmanager: str | None = None,
+    interval_seconds: int = 3,
+    period_seconds: int = PERIOD_SECONDS,
 ) -> AsyncIterator[tuple[Daemon, Watch, Prometheus]]:
-    """Daemon and monitor of the scene, scraped every second."""
+    """Daemon and monitor of the scene, and what scrapes them."""
+    interval = {**LEASE, "EMAG_SYNC_INTERVAL_SECONDS": str(interval_seconds)}
     program("prometheus")  # or skip, before anything is started
     async with (
-        serving(scene, **QUICK | EVERY_FEW_SECONDS) as daemon,
-        watching(scene, folder, **LEASE | {"EMAG_SYNC_INTERVAL_SECONDS": "3"}) as watch,
+        serving(scene, **QUICK | interval, EMAG_SYNC_CONCURRENCY="1") as daemon,
+        watching(scene, folder, **interval) as watch,
         prometheus(
             folder,
             monitor=watch.url.removeprefix("http://"),
             daemon=f"127.0.0.1:{daemon.port}",
             divisor=divisor,
             alertmanager=alertmanager,
+            period_seconds=period_seconds,
         ) as server,
     ):
         yield daemon, watch, server

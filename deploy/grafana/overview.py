@@ -54,8 +54,7 @@ ATTENTION = [
         [instant('max by (alertname, severity, alertstate, account_type) (ALERTS{alertname=~"EmagSync.*"})', "")
          | {"format": "table"}],
         unit="none", size=(12, 7),
-        options={"showHeader": True, "cellHeight": "sm",
-                 "footer": {"show": False, "reducer": ["sum"], "fields": "", "countRows": False}},
+        options={"showHeader": True, "cellHeight": "sm"},
         custom={"align": "auto", "inspect": False, "cellOptions": {"type": "auto"}},
         links=[{"title": "Runbook", "url": "${runbook}/${__data.fields.alertname}.md", "targetBlank": True}],
     ),

@@ -109,7 +109,7 @@ def states(title: str, description: str, targets: Sequence[Json], mapping: Json,
         "showValue": "auto",
         "alignValue": "left",
         "rowHeight": 0.9,
-        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
         "tooltip": {"mode": "single", "sort": "none"},
     }
     mappings = [{"type": "value", "options": mapping}]
@@ -167,7 +167,7 @@ def placed(rows: Sequence[tuple[str, Sequence[Json]]]) -> list[Json]:
 
 def _query_variable(name: str, label: str, query: str) -> Json:
     return {
-        "type": "query", "name": name, "label": label, "datasource": SOURCE, "definition": query,
+        "type": "query", "name": name, "label": label, "datasource": SOURCE,
         "query": {"query": query, "refId": "StandardVariableQuery"}, "refresh": 2, "sort": 1, "multi": True,
         "includeAll": True, "allValue": ".+", "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
         "options": [], "hide": 0, "regex": "", "skipUrlSync": False,
@@ -179,7 +179,7 @@ def dashboard(uid: str, title: str, description: str, rows: Sequence[tuple[str, 
     services = '{job=~"emag-sync|syncd"}'
     return {
         "id": None, "uid": uid, "title": title, "description": description, "tags": ["emag-sync"],
-        "schemaVersion": 39, "version": 1, "editable": False, "graphTooltip": 1, "style": "dark",
+        "schemaVersion": 39, "version": 1, "editable": False, "graphTooltip": 1,
         "timezone": "browser", "refresh": "30s", "time": {"from": "now-6h", "to": "now"}, "fiscalYearStartMonth": 0,
         "annotations": {"list": [{
             "builtIn": 1, "datasource": {"type": "grafana", "uid": "-- Grafana --"}, "enable": True, "hide": True,
@@ -187,7 +187,7 @@ def dashboard(uid: str, title: str, description: str, rows: Sequence[tuple[str, 
         }]},
         "templating": {"list": [
             {"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus", "refresh": 1,
-             "current": {}, "options": [], "hide": 0, "includeAll": False, "multi": False, "regex": "",
+             "options": [], "hide": 0, "includeAll": False, "multi": False, "regex": "",
              "skipUrlSync": False},
             _query_variable("job", "Job", f"label_values(up{services}, job)"),
             _query_variable("instance", "Instance", 'label_values(up{job=~"$job"}, instance)'),

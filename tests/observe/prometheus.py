@@ -31,7 +31,7 @@ def program(*names: str) -> str:
     for name in names:
         if (path := shutil.which(name)) is not None:
             return path
-    pytest.skip(f"{names[0]} is not installed here (Debian: apt install prometheus prometheus-alertmanager)")
+    pytest.skip(f"{names[0]} is not installed here (Debian: apt install prometheus prometheus-alertmanager npm)")
 
 
 def load_rules(name: str) -> list[dict[str, Any]]:
@@ -89,7 +89,7 @@ class Prometheus:
         alerts = (await self.ask("alerts"))["alerts"]
         return {alert["labels"]["alertname"]: alert for alert in alerts if alert["state"] == "firing"}
 
-    async def becomes(self, expr: str, what: str, seconds: float = 40.0) -> None:
+    async def becomes(self, expr: str, what: str, seconds: float = 60.0) -> None:
         """Waits until the query answers at least one sample."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds

@@ -28,7 +28,7 @@ OPTIONS = {
     "state-timeline": {"mergeValues", "showValue", "alignValue", "rowHeight", "legend", "tooltip"},
     "heatmap": {"calculate", "cellGap", "color", "exemplars", "filterValues", "legend", "rowsFrame", "tooltip",
                 "yAxis"},
-    "table": {"showHeader", "cellHeight", "footer"},
+    "table": {"showHeader", "cellHeight"},
 }  # fmt: skip
 """What each kind of panel may be told (@grafana/schema 13, panelcfg of each)."""
 EXCEPTIONS = {

@@ -12,7 +12,7 @@ WORKERS ?= 3
 SCRIPTS := .ci/run $(wildcard *.sh deploy/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo remove-demo test check bench prove clean
+.PHONY: help demo remove-demo test check bench screenshot prove clean
 
 help:  ## show this list
 	@echo "make TARGET, where TARGET is one of:"
@@ -38,6 +38,9 @@ check: $(STAMP)  ## the whole gate: format, lint, types, import contracts, shell
 
 bench: $(STAMP)  ## measure against named peers, side by side (ARGS='--quick' for a smoke run)
 	$(BIN)/python -m bench $(ARGS)
+
+screenshot: $(STAMP)  ## take the README's picture of the status page anew (needs chromium)
+	SYNCD_SCREENSHOT=$(CURDIR)/docs/status-page.png $(PYTEST) -q tests/browser -k three_states
 
 prove: $(STAMP)  ## the long counts: kills, drifts, mutants (each has a short one among the tests)
 	$(PYTEST) -m prove -v -s --timeout=7200 $(ARGS)

@@ -2,8 +2,11 @@
 
     >>> from monitor import find_stuck_syncs, cleanup_stuck_syncs, get_sync_health_status
 
-The three functions are for scripts; they read the settings that the service reads. Importing this package
-loads nothing else: a broken daemon must not take the monitor down.
+The three functions are for scripts; they read the settings that the service reads. They return when they are done,
+also inside a running event loop, which stands still meanwhile: there, `await asyncio.to_thread(find_stuck_syncs)`.
+What goes wrong is one of `syncd.contract.errors`: ConfigError, SchemaError (run `syncd migrate`), DatabaseAwayError.
+
+Importing this package loads nothing else: a broken daemon must not take the monitor down.
 """
 
 from __future__ import annotations
@@ -23,20 +26,20 @@ T = TypeVar("T")
 
 
 def find_stuck_syncs() -> list[dict[str, Any]]:
-    """The syncs that are stuck now: `sync_id`, `stream`, `cause`, `why` and the times that were seen, in seconds."""
-    from monitor.work import look, stuck_as_dict
+    """The syncs that are stuck now; nothing is done about them.
 
-    async def work(postgres: Postgres, settings: Settings) -> list[dict[str, Any]]:
-        seen = await look(postgres, settings)
-        return [stuck_as_dict(run, verdict) for run, verdict in seen if verdict.fault is not None]
+    Each has `sync_id`, `stream`, `account_type`, `status`, `started_at` (None where it is queued), `cause`, `why`
+    (goes on after the run's name: "has not moved for 70 min") and what else was seen of it; times in seconds.
+    """
+    from monitor.work import stuck
 
-    return _on_ledger(work)
+    return _on_ledger(stuck)
 
 
 def cleanup_stuck_syncs(max_age_hours: float | None = None) -> int:
     """Fail the stuck syncs; with max_age_hours every open one that began at least so long ago. How many there were.
 
-    Nothing is resumed. FatalError names those that could not be ended.
+    Nothing is resumed. FatalError names those that could not be ended; the others are.
     """
     from monitor.work import recover
 
@@ -47,7 +50,7 @@ def cleanup_stuck_syncs(max_age_hours: float | None = None) -> int:
 
 
 def get_sync_health_status() -> dict[str, Any]:
-    """How all is: `status` (healthy, degraded, unhealthy), `sentence`, `stuck`, `streams`."""
+    """How all is: `status` (healthy, degraded, unhealthy), `sentence`, `stuck` (how many), `streams` by name."""
     from monitor.work import report
 
     async def work(postgres: Postgres, settings: Settings) -> dict[str, Any]:
@@ -57,6 +60,8 @@ def get_sync_health_status() -> dict[str, Any]:
 
 
 def _on_ledger(work: Callable[[Postgres, Settings], Awaitable[T]]) -> T:
+    from concurrent.futures import ThreadPoolExecutor
+
     from monitor.config import load_settings
     from monitor.work import open_ledger
 
@@ -65,4 +70,5 @@ def _on_ledger(work: Callable[[Postgres, Settings], Awaitable[T]]) -> T:
         async with open_ledger(settings) as postgres:
             return await work(postgres, settings)
 
-    return asyncio.run(run())
+    with ThreadPoolExecutor(1) as thread:  # the caller's may have an event loop that runs
+        return thread.submit(asyncio.run, run()).result()

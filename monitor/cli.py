@@ -17,71 +17,79 @@ from monitor import work
 from monitor.config import Settings, load_settings, secrets_of
 from monitor.summary import State
 from syncd import __version__
-from syncd.contract.errors import ConfigError, SchemaError, SyncError
+from syncd.contract.errors import SyncError
 from syncd.contract.text import escape
 from syncd.ledger.retention import prune as prune_ledger
-from syncd.runtime.command import initiator, print_json
-from syncd.runtime.log import adjust_log, configure_log
+from syncd.runtime.command import EXIT_FAILED, initiator, json_option, place_options, print_json, run_cli
+from syncd.runtime.log import configure_log
 from syncd.runtime.postgres import Postgres
+from syncd.runtime.service import reader_of
 from syncd.runtime.systemd import Notifier
 
 log = structlog.get_logger()
 
-EXIT_FAILED = 1
-EXIT_CONFIG = 78
-
 T = TypeVar("T")
-_json = click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+
+
+class Place:
+    """Where a command finds its settings, and how much it says."""
+
+    def __init__(self, config: Path | None, env_file: Path | None, verbose: int) -> None:
+        self._config = config
+        self._env_file = env_file
+        self.verbose = verbose
+
+    def read(self) -> Settings:
+        """The settings as they stand now."""
+        return load_settings(config_path=self._config, env_file=self._env_file, environ=os.environ)
+
+
+with_place = place_options(Place)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sync-monitor")
-@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings file (TOML).")
-@click.option("--env-file", type=click.Path(path_type=Path, dir_okay=False), help="File of KEY=VALUE lines.")
-@click.option("-v", "--verbose", count=True, help="Log more.")
-@click.pass_context
-def cli(context: click.Context, config: Path | None, env_file: Path | None, verbose: int) -> None:
+def cli() -> None:
     """See which sync is stuck, end it, and show how everything is."""
-    context.obj = (config, env_file, verbose)
 
 
 @cli.command()
-@click.pass_obj
-def serve(place: tuple[Path | None, Path | None, int]) -> None:
-    """Watch, recover and show, until SIGTERM. SIGHUP reads the configuration anew."""
+@with_place
+def serve(place: Place) -> None:
+    """Watch, recover and show, until SIGTERM.
+
+    \b
+    SIGHUP reads the configuration anew; a second SIGTERM ends at once.
+    Exit codes: 0 told to stop, 78 configuration, 1 the port is taken.
+    """
     from monitor.service import Monitor
 
-    config, env_file, verbose = place
-
-    def load() -> Settings:
-        settings = load_settings(config_path=config, env_file=env_file, environ=os.environ)
-        adjust_log(level=None if verbose else settings.sync.log_level, secrets=secrets_of(settings))
-        for warning in settings.warnings:
-            log.warning("config.warning", warning=warning)
-        return settings
-
-    first = load_settings(config_path=config, env_file=env_file, environ=os.environ)
-    configure_log(
-        secrets=secrets_of(first), level="debug" if verbose else first.sync.log_level, identifier="sync-monitor"
-    )
+    first = place.read()
+    level = "debug" if place.verbose else first.sync.log_level
+    configure_log(secrets=secrets_of(first), level=level, identifier="sync-monitor")
+    load = reader_of(place.read, secrets_of, verbose=place.verbose)
 
     async def run() -> None:
         await Monitor(load, Notifier()).run()
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    except SyncError:
+        raise
+    except Exception:  # the supervisor: Python's own traceback would pass the journal and its filter by
+        log.critical("monitor.crashed", exc_info=True)
+        sys.exit(EXIT_FAILED)
 
 
 @cli.command()
-@_json
-@click.pass_obj
-def stuck(place: tuple[Path | None, Path | None, int], as_json: bool) -> None:
-    """List the runs that are stuck now. Exit code 1 where there are any."""
+@json_option
+@with_place
+def stuck(place: Place, as_json: bool) -> None:
+    """List the runs that are stuck now; nothing is done about them.
 
-    async def ask(postgres: Postgres, settings: Settings) -> list[dict[str, Any]]:
-        seen = await work.look(postgres, settings)
-        return [work.stuck_as_dict(run, verdict) for run, verdict in seen if verdict.fault is not None]
-
-    found = _on_ledger(place, ask)
+    Exit codes: 0 there is none, 1 there are some, or the ledger does not answer.
+    """
+    found = _on_ledger(place, work.stuck)
     if as_json:
         print_json({"stuck": found})
     elif not found:
@@ -92,30 +100,29 @@ def stuck(place: tuple[Path | None, Path | None, int], as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("runs", nargs=-1)
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
 @click.option("--older-than-hours", type=click.FloatRange(min=0), help="Every run that began so long ago; 0: all.")
 @click.option("--resume", is_flag=True, help="Queue a run that goes on from the checkpoint.")
-@_json
-@click.pass_obj
-def recover(
-    place: tuple[Path | None, Path | None, int],
-    runs: tuple[str, ...],
-    older_than_hours: float | None,
-    resume: bool,
-    as_json: bool,
-) -> None:
-    """End runs by hand, so that they stay ended: RUNS, or the stuck ones.
+@json_option
+@with_place
+def recover(place: Place, runs: tuple[str, ...], older_than_hours: float | None, resume: bool, as_json: bool) -> None:
+    """End runs by hand, so that they stay ended: RUNS (the beginning of an id is enough), or the stuck ones.
 
     The old process can write nothing afterwards, and is asked nothing. `--older-than-hours 0` is the emergency
-    reset: every open run.
+    reset: every open run. Exit codes: 0 done, 1 some could not be ended, or the ledger does not answer.
     """
+    if runs and older_than_hours is not None:
+        raise click.UsageError("RUNS and --older-than-hours exclude each other")
     by = initiator()
 
     async def end(postgres: Postgres, settings: Settings) -> list[dict[str, Any]]:
         ended = await work.recover(
             postgres, settings, by=by, runs=runs, older_than_hours=older_than_hours, resume=resume
         )
-        return [{"run_id": one.run_id, "cause": one.fault.cause, "successor": one.successor} for one in ended]
+        return [
+            {"run_id": one.run_id, "stream": str(one.stream), "cause": one.fault.cause, "successor": one.successor}
+            for one in ended
+        ]
 
     ended = _on_ledger(place, end)
     if as_json:
@@ -126,9 +133,9 @@ def recover(
 
 @cli.command()
 @click.option("--older-than-days", type=click.IntRange(min=1), help="Instead of EMAG_SYNC_RETENTION_DAYS.")
-@_json
-@click.pass_obj
-def prune(place: tuple[Path | None, Path | None, int], older_than_days: int | None, as_json: bool) -> None:
+@json_option
+@with_place
+def prune(place: Place, older_than_days: int | None, as_json: bool) -> None:
     """Delete old runs with their changes, quarantine and pages. Counters and records stay."""
 
     async def delete(postgres: Postgres, settings: Settings) -> dict[str, Any]:
@@ -143,10 +150,13 @@ def prune(place: tuple[Path | None, Path | None, int], older_than_days: int | No
 
 
 @cli.command()
-@_json
-@click.pass_obj
-def health(place: tuple[Path | None, Path | None, int], as_json: bool) -> None:
-    """Say how everything is. Exit code 0 where all is healthy, else 1."""
+@json_option
+@with_place
+def health(place: Place, as_json: bool) -> None:
+    """Say how everything is, in a sentence.
+
+    Exit codes: 0 all is healthy, 1 it is not, or the ledger does not answer.
+    """
     summary = _on_ledger(place, work.report)
     if as_json:
         print_json(summary.as_dict())
@@ -156,26 +166,15 @@ def health(place: tuple[Path | None, Path | None, int], as_json: bool) -> None:
 
 
 def main() -> None:
-    """The console script: errors of ours become one clear text and an exit code, never a traceback."""
-    try:
-        cli.main(prog_name="sync-monitor", standalone_mode=True)
-    except ConfigError as error:
-        click.echo("\n  - ".join(["sync-monitor: the configuration has problems:", *error.problems]), err=True)
-        sys.exit(EXIT_CONFIG)
-    except SchemaError as error:
-        click.echo(f"sync-monitor: {error}", err=True)
-        sys.exit(EXIT_CONFIG)
-    except SyncError as error:
-        click.echo(f"sync-monitor: {error}", err=True)
-        sys.exit(EXIT_FAILED)
+    """The console script."""
+    run_cli(cli, "sync-monitor")
 
 
-def _on_ledger(place: tuple[Path | None, Path | None, int], ask: Callable[[Postgres, Settings], Awaitable[T]]) -> T:
-    config, env_file, verbose = place
-    settings = load_settings(config_path=config, env_file=env_file, environ=os.environ)
+def _on_ledger(place: Place, ask: Callable[[Postgres, Settings], Awaitable[T]]) -> T:
+    settings = place.read()
     for warning in settings.warnings:
         click.echo(f"sync-monitor: {warning}", err=True)
-    configure_log(verbose, secrets=secrets_of(settings))
+    configure_log(place.verbose, secrets=secrets_of(settings))
 
     async def run() -> T:
         async with work.open_ledger(settings) as postgres:

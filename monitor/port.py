@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from monitor.page import document
+from monitor.page.facts import counts_of, facts_of
 from monitor.page.text import render_counts, render_text
 from monitor.view import View
 from syncd.http.access import Access, Need, access_of, may_read
@@ -42,11 +43,10 @@ class Port:
         return access_of(self._view.settings.sync, loopback=self._loopback)
 
     async def _metrics(self, _: Call) -> web.StreamResponse:
-        await self._view.refresh()
-        return answer_metrics(self._view.exposition())
+        return answer_metrics(await self._view.exporter.scrape())
 
     async def _page(self, call: Call) -> web.StreamResponse:
-        await self._view.refresh()
+        await self._view.refresh_page()
         picture = self._view.picture()
         shows_all = may_read(call.request, call.access)
         headers = {**COMMON_HEADERS, **document.HEADERS}
@@ -57,14 +57,10 @@ class Port:
         return web.Response(text=html, headers=headers, content_type="text/html")
 
     async def _status(self, call: Call) -> web.StreamResponse:
-        await self._view.refresh()
-        summary, trouble = self._view.summary(), self._view.picture().trouble
+        await self._view.refresh_page()
+        picture = self._view.picture()
         shows_all = may_read(call.request, call.access)
-        if summary is None:
-            why = f": {trouble}" if shows_all else ""
-            return answer_json({"status": "unhealthy", "sentence": f"The ledger cannot be read{why}"})
-        facts = summary.as_dict() if shows_all else {"status": str(summary.state), "counts": summary.counts()}
-        return answer_json({**facts, "watch": self._view.watch_state})
+        return answer_json(facts_of(picture) if shows_all else counts_of(picture))
 
     async def _livez(self, _: Call) -> web.StreamResponse:
         return answer_json({"status": "alive"})
@@ -84,5 +80,8 @@ async def serve_port(view: View, address: str, port: int, limits: Limits | None 
     """Answer there until the end of the block; port 0 takes a free one. FatalError where nobody can listen there."""
     limits = limits or Limits()
     opened = Port(view, limits, loopback=is_loopback(address))
-    async with listening(opened.router.server, "metrics port", address, port, limits) as opened.port:
-        yield opened
+    try:
+        async with listening(opened.router.server, "metrics port", address, port, limits) as opened.port:
+            yield opened
+    finally:
+        await view.exporter.close()

@@ -1,17 +1,21 @@
 """The ladder: what is done about a stuck run, rung by rung, each bounded in time.
 
-    write down   the verdict and the forensics, once
-    ask          cancel, where its process still renews its lease: it may end itself, within ASK_SECONDS
-    end          lock the lease row, look again, raise the fence, fail the run, queue its successor
+    found   the verdict and the forensics are written down, once
+    ask     to cancel, where its process still renews its lease: it may end itself, within a lease or ASK_SECONDS
+    end     lock the lease row, look again, raise the fence, fail the run, queue its successor
 
-A look goes over all stuck runs without waiting for any lock. Only then are those whose lease row is held tried
-again, for LONGEST_WAIT_SECONDS in all: one run that cannot be recovered never keeps the others waiting, and the
-server's own time-outs end the holder before a later look.
+A look sees to all stuck runs whose rows are free, and waits for no lock. Only then come those whose rows somebody
+holds, for LONGEST_WAIT_SECONDS in all: one run that cannot be recovered never keeps the others waiting. The server
+ends their holders within seconds, we end those that it does not, and a later look tries again.
+
+Two monitors may look at the same runs at once: whoever comes second finds nothing to write down, and nothing to end.
+The first look of a process is like any other, so what died while nobody watched is cleaned at the start.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -20,22 +24,28 @@ import structlog
 
 from monitor.forensics import collect
 from monitor.watch import Patience, Verdict, judge
-from syncd.contract.errors import DatabaseAwayError, SyncError
+from syncd.contract.errors import FatalError, RowHeldError
 from syncd.contract.observation import Fault, Observation
 from syncd.contract.words import Cause
 from syncd.ledger import rescue
+from syncd.ledger.eviction import evict_silent_writers
 from syncd.ledger.observation import observe
 from syncd.ledger.runs import request_cancel
+from syncd.ledger.succession import MONITOR
 from syncd.runtime.log import about
 from syncd.runtime.postgres import Postgres
 
 log = structlog.get_logger()
 
-NAME = "monitor"
 ASK_SECONDS = 15.0
-LOCK_SECONDS = 2.0
-LONGEST_WAIT_SECONDS = 10.0
+QUICK_LOCK_SECONDS = 0.25
+LOCK_SECONDS = 1.0
+LONGEST_WAIT_SECONDS = 2.0
+SOON_SECONDS = 1.0
+LATER_SECONDS = 5.0
 _NOBODY_TO_ASK = frozenset({Cause.LEASE_LOST, Cause.NOT_STARTED})
+
+Stuck = list[tuple[Observation, Fault]]
 
 
 @dataclass(slots=True)
@@ -60,6 +70,14 @@ class Rescuer:
         self.patience = patience
         self._may_resume = may_resume
         self._asked_at: dict[UUID, float] = {}
+        self._failed: set[UUID] = set()
+
+    @property
+    def again_in_seconds(self) -> float | None:
+        """When to look again, sooner than usual, because of what the last look left open; None: nothing."""
+        if self._asked_at:
+            return SOON_SECONDS
+        return LATER_SECONDS if self._failed else None
 
     async def look(self) -> Look:
         """One look. DatabaseAwayError where the ledger cannot be read."""
@@ -67,40 +85,45 @@ class Rescuer:
         self._asked_at = {
             run.run_id: self._asked_at[run.run_id] for run, _ in look.stuck if run.run_id in self._asked_at
         }
-        held = [run for run, fault in look.stuck if not await self._climb(look, run, fault)]
-        await self._end_held(look, held)
+        if look.stuck:
+            is_free = await rescue.free(self._postgres, [run.run_id for run, _ in look.stuck])
+            await self._climb(look, [one for one in look.stuck if one[0].run_id in is_free], seconds=None)
+            held = [one for one in look.stuck if one[0].run_id not in is_free]
+            if held:
+                await evict_silent_writers(self._postgres)
+                random.shuffle(held)  # none of them is always the last
+                await self._climb(look, held, seconds=LONGEST_WAIT_SECONDS)
+        self._failed = {run.run_id for run, _ in look.failed}
         for run_id in await rescue.ended_by_themselves(self._postgres):
             self._note(look, await rescue.finish(self._postgres, run_id, resume=self._may_resume()))
         return look
 
-    async def _climb(self, look: Look, run: Observation, fault: Fault) -> bool:
-        """Every rung, without waiting; False where the lease row is held by somebody else."""
-        try:
-            await self._write_down(run, fault)
-            if not await self._still_asked(run, fault):
-                self._note(look, await self._end(run, lock_seconds=0.0))
-        except DatabaseAwayError:
-            return False
-        except SyncError as error:
-            self._say_failed(look, run, error)
-        return True
-
-    async def _end_held(self, look: Look, held: list[Observation]) -> None:
-        until = asyncio.get_running_loop().time() + LONGEST_WAIT_SECONDS
-        for run in held:
-            left = until - asyncio.get_running_loop().time()
+    async def _climb(self, look: Look, stuck: Stuck, *, seconds: float | None) -> None:
+        """Every rung for each of these. seconds: for all of those that are held; None: they are not."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + (seconds or 0.0)
+        forensics = await collect(self._postgres, [run for run, _ in stuck if not run.is_found])
+        for run, fault in stuck:
+            lock_seconds = QUICK_LOCK_SECONDS if seconds is None else min(LOCK_SECONDS, until - loop.time())
+            if lock_seconds <= 0:
+                self._say_failed(look, run, "its rows are held by another session; tried again at the next look")
+                continue
             try:
-                self._note(look, await self._end(run, lock_seconds=max(0.0, min(LOCK_SECONDS, left))))
-            except SyncError as error:
-                self._say_failed(look, run, error)
+                if not run.is_found:
+                    await self._write_down(run, fault, forensics[run.run_id], lock_seconds)
+                if not await self._still_asked(run, fault):
+                    self._note(look, await self._end(run, lock_seconds))
+            except (RowHeldError, FatalError) as error:  # of this run; PostgreSQL being away is everybody's
+                self._say_failed(look, run, str(error))
 
-    async def _write_down(self, run: Observation, fault: Fault) -> None:
-        if run.is_found:
-            return
-        forensics = await collect(self._postgres, run)
-        if await rescue.find(self._postgres, run.run_id, fault, by=NAME, forensics=forensics):
+    async def _write_down(self, run: Observation, fault: Fault, forensics: dict[str, object], wait: float) -> None:
+        is_new = await rescue.find(
+            self._postgres, run.run_id, fault, by=MONITOR, forensics=forensics, lock_seconds=wait
+        )
+        if is_new:
             with about(run.stream, run.run_id):
-                log.warning("run.stuck", cause=fault.cause, why=fault.why)
+                rung = "end" if fault.cause in _NOBODY_TO_ASK else "ask"
+                log.warning("run.stuck", cause=fault.cause, why=fault.why, started=run.started_at, rung=rung)
 
     async def _still_asked(self, run: Observation, fault: Fault) -> bool:
         """Whether it has been asked to end itself, and has time left to do so."""
@@ -109,10 +132,13 @@ class Rescuer:
         now = asyncio.get_running_loop().time()
         if run.run_id not in self._asked_at:
             self._asked_at[run.run_id] = now
-            await request_cancel(self._postgres, run.run_id, NAME)
-        return now - self._asked_at[run.run_id] < ASK_SECONDS
+            if run.cancel_requested_by is None:  # a person's wish stays a person's
+                await request_cancel(self._postgres, run.run_id, MONITOR)
+                with about(run.stream, run.run_id):
+                    log.warning("run.asked_to_end", cause=fault.cause, rung="ask")
+        return now - self._asked_at[run.run_id] < min(ASK_SECONDS, self.patience.lease_seconds)
 
-    async def _end(self, run: Observation, *, lock_seconds: float) -> rescue.Ended | None:
+    async def _end(self, run: Observation, lock_seconds: float) -> rescue.Ended | None:
         def fault_of(seen: Observation) -> Fault | None:
             return judge(seen, self.patience).fault
 
@@ -123,11 +149,12 @@ class Rescuer:
     def _note(self, look: Look, ended: rescue.Ended | None) -> None:
         if ended is not None:
             look.ended.append(ended)
-            then = ended.held_back or f"run {ended.successor} goes on from the checkpoint"
             with about(ended.stream, ended.run_id):
-                log.warning("run.recovered", cause=ended.fault.cause, then=then)
+                log.warning("run.recovered", cause=ended.fault.cause, then=ended.outcome, rung="end")
 
-    def _say_failed(self, look: Look, run: Observation, error: SyncError) -> None:
-        look.failed.append((run, str(error)))
-        with about(run.stream, run.run_id):
-            log.warning("run.not_recovered", error=str(error))
+    def _say_failed(self, look: Look, run: Observation, why: str) -> None:
+        """Said once, however many looks it takes."""
+        look.failed.append((run, why))
+        if run.run_id not in self._failed:
+            with about(run.stream, run.run_id):
+                log.warning("run.not_recovered", error=why, rung="end")

@@ -2,35 +2,28 @@
 
     configuration → port → READY → watch, page, notices → SIGTERM → STOPPING → exit 0
 
-It never waits for the database to be READY: that it is away is what people come here to see.
+It never waits for the database to be READY: that it is away is what people come here to see. Nor does its end wait
+for it: a rescue that is cut off is rolled back, and the next start finds the run as stuck as before.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
-import signal
 from collections.abc import Callable
 
 import structlog
 
 from monitor.config import Settings
-from monitor.notify import Announcer, Sender
+from monitor.notify import Sender, note_sent
 from monitor.port import serve_port
-from monitor.recovery import Rescuer
-from monitor.view import View, watch_period_seconds
+from monitor.rounds import Rounds
+from monitor.view import View
 from monitor.work import open_postgres
-from syncd.contract.errors import ConfigError, DatabaseAwayError, SyncError
-from syncd.ledger.runs import load_runs
-from syncd.ledger.schema import check_schema
-from syncd.runtime.outage import outage
-from syncd.runtime.postgres import Postgres
+from syncd.runtime.service import Orders, leave_soon, read_anew, running, say_disabled, spare_what_stays
 from syncd.runtime.systemd import Notifier, feed_watchdog
 
 log = structlog.get_logger()
 
-LONGEST_LOOK_SECONDS = 60.0
-RETRY_SECONDS = 5.0
 STATUS_SECONDS = 1.0
 
 
@@ -41,99 +34,58 @@ class Monitor:
         self._load = load
         self._notifier = notifier
         self._settings = load()
-        self._ended = asyncio.Event()
-        self._reload = asyncio.Event()
+        self._orders = Orders(notifier)
 
     async def run(self) -> None:
-        """Serve until told to stop."""
-        self._listen_to_signals()
+        """Serve until told to stop. FatalError where the port is taken."""
+        self._orders.listen(self._say_stopping)
         sync = self._settings.sync
-        async with open_postgres(self._settings) as postgres:
+        async with running(feed_watchdog(self._notifier)), open_postgres(self._settings) as postgres:
             view = View(postgres, self._settings)
             async with serve_port(view, sync.metrics_address, sync.metrics_port) as port:
+                if self._settings.disable_auto_sync:
+                    say_disabled()
+                spare_what_stays()
                 self._notifier.ready()
                 log.notice("monitor.ready", port=port.port)
-                await self._work(postgres, view)
-
-    async def _work(self, postgres: Postgres, view: View) -> None:
-        sender = Sender()
-        rescuer = Rescuer(postgres, self._settings.patience, lambda: not self._settings.disable_auto_sync)
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(feed_watchdog(self._notifier)),
-                group.create_task(self._watch(postgres, rescuer, view, sender)),
-                group.create_task(sender.run()),
-                group.create_task(self._show(view)),
-                group.create_task(self._reload_when_asked(rescuer, view)),
-            ]
-            await self._ended.wait()
-            for task in tasks:
-                task.cancel()
-
-    async def _watch(self, postgres: Postgres, rescuer: Rescuer, view: View, sender: Sender) -> None:
-        sync = self._settings.sync
-        announcer = Announcer(sync.webhook_url, sync.ping_url)
-        is_checked = False
-        while True:
-            pause = watch_period_seconds(self._settings)
-            try:
-                async with asyncio.timeout(LONGEST_LOOK_SECONDS):
-                    if not is_checked:
-                        await check_schema(postgres)
-                        is_checked = True
-                    view.saw(await rescuer.look())
-                    sender.put(announcer.runs(await load_runs(postgres, limit=50)))
-            except (SyncError, TimeoutError) as error:
-                outage.failed(error if str(error) else DatabaseAwayError("look at the runs: no answer in time"))
-                is_checked = False
-                pause = min(pause, RETRY_SECONDS)
-            else:
-                outage.succeeded()
-            await view.refresh()
-            if (summary := view.summary()) is not None:
-                sender.put(announcer.state(summary))
-            await asyncio.sleep(pause * random.uniform(0.8, 1.0))  # noqa: S311  # two monitors, two moments
+                sender = Sender(lambda key: note_sent(postgres, key))
+                rounds = Rounds(postgres, self._settings, view, sender)
+                async with running(rounds.run(), sender.run(), self._show(view), self._reload_when_asked(rounds, view)):
+                    await self._orders.ended.wait()
+                    leave_soon()
 
     async def _show(self, view: View) -> None:
         """One line for `systemctl status`."""
-        while True:
-            since = view.seconds_since_look
-            look = view.look
-            if look is None or since is None:
-                self._notifier.status("waiting for the ledger")
-            else:
-                self._notifier.status(
-                    f"{len(look.verdicts)} runs open, {len(look.stuck)} stuck, last check {since:.0f}s ago"
-                )
+        while not self._orders.ended.is_set():
+            self._notifier.status(view.status_line())
             await asyncio.sleep(STATUS_SECONDS)
 
-    async def _reload_when_asked(self, rescuer: Rescuer, view: View) -> None:
+    async def _reload_when_asked(self, rounds: Rounds, view: View) -> None:
         while True:
-            await self._reload.wait()
-            self._reload.clear()
-            if self._ended.is_set():
+            await self._orders.reload.wait()
+            self._orders.reload.clear()
+            if self._orders.ended.is_set():
                 continue  # READY after STOPPING would be a lie
             self._notifier.reloading()
-            try:
-                settings = await asyncio.to_thread(self._load)  # files, perhaps on a slow disk
-            except ConfigError as error:
-                for problem in error.problems:
-                    log.error("config.refused", problem=problem)
-                log.error("config.kept", reason="the new configuration has problems; the old one stays")
-            else:
-                self._settings = view.settings = settings
-                rescuer.patience = settings.patience
-                log.notice("config.reloaded")
-            if not self._ended.is_set():
+            settings = await read_anew(self._load)
+            if settings is not None:
+                self._apply(settings, rounds, view)
+            if not self._orders.ended.is_set():
                 self._notifier.ready()
 
-    def _listen_to_signals(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _apply(self, settings: Settings, rounds: Rounds, view: View) -> None:
+        """From the next look on. What cannot change while we run is said."""
+        old, self._settings, view.settings = self._settings, settings, settings
+        rounds.apply(settings)
+        if settings.disable_auto_sync and not old.disable_auto_sync:
+            say_disabled()
+        fixed = ("metrics_address", "metrics_port")
+        if any(getattr(old.sync, name) != getattr(settings.sync, name) for name in fixed) or (
+            old.database != settings.database
+        ):
+            log.warning("config.needs_restart", settings="metrics address and port, database")
+        log.notice("config.reloaded")
 
-        def stop() -> None:
-            self._ended.set()
-            self._notifier.stopping()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop)
-        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+    def _say_stopping(self, signal_name: str) -> None:
+        log.notice("monitor.stopping", signal=signal_name)
+        self._notifier.status(f"stopping: {signal_name}")

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
-from prometheus_client.registry import Collector
-
 from monitor.config import Settings
-from monitor.metrics import accounts_of, families
-from monitor.page.picture import Picture
+from monitor.exporter import Exporter
+from monitor.page.picture import LEDGER_TODO, Picture
+from monitor.panorama import Panorama
 from monitor.recovery import Look
-from monitor.summary import Summary, summarise
+from monitor.summary import State, Summary, summarise
 from monitor.work import expectation_of
 from syncd import __version__
 from syncd.contract.errors import SyncError
 from syncd.contract.runs import RunRow
+from syncd.contract.words import Status, Stream
 from syncd.ledger.runs import load_runs
 from syncd.ledger.scrape import StreamFacts, load_facts
 from syncd.runtime.postgres import Postgres
@@ -28,7 +27,6 @@ from syncd.runtime.waiting import OutOfTimeError, give_up_after
 FRESH_SECONDS = 1.0
 LONGEST_READ_SECONDS = 3.0
 RUNS_SHOWN = 20
-WATCH_STATES = ("ok", "degraded", "failing")
 
 
 class View:
@@ -41,15 +39,18 @@ class View:
         self.settings = settings
         self._postgres = postgres
         self._reading = asyncio.Lock()
-        self._started_at = time.time()
         self._read_at = -FRESH_SECONDS
-        self._read_seconds = 0.0
         self._facts: Sequence[StreamFacts] = ()
         self._runs: Sequence[RunRow] = ()
         self._trouble: str | None = "it has not been read yet"
+        self._panorama = Panorama()
+        self._panorama_at = -FRESH_SECONDS
+        self.exporter = Exporter(postgres, self)
         self.look: Look | None = None
         self.looked_at: float | None = None
         """When the last look that succeeded ended, by the event loop's clock."""
+        self.watch_trouble: str | None = None
+        """Why the newest look did not succeed; None where it did."""
 
     def saw(self, look: Look) -> None:
         """The watch has looked."""
@@ -57,11 +58,22 @@ class View:
 
     @property
     def watch_state(self) -> str:
-        """One of WATCH_STATES: failing where no look has succeeded for two periods."""
+        """One of `monitor.exporter.WATCH_STATES`: failing where no look has succeeded for two periods."""
         since = self.seconds_since_look
         if since is None or since > 2 * watch_period_seconds(self.settings) + LONGEST_READ_SECONDS:
             return "failing"
-        return "degraded" if self.look is not None and self.look.failed else "ok"
+        has_failed = self.look is not None and self.look.failed
+        return "degraded" if has_failed or self.watch_trouble is not None else "ok"
+
+    @property
+    def promised_interval_seconds(self) -> float:
+        """From the end of a run to the next one, as set; 0: nothing starts by itself."""
+        return 0.0 if self.settings.disable_auto_sync else float(self.settings.sync.interval_seconds)
+
+    @property
+    def stuck_streams(self) -> set[Stream]:
+        """Those whose run the last look found stuck."""
+        return set() if self.look is None else {run.stream for run, _ in self.look.stuck}
 
     @property
     def seconds_since_look(self) -> float | None:
@@ -74,7 +86,6 @@ class View:
         async with self._reading:
             if loop.time() - self._read_at < FRESH_SECONDS:
                 return
-            began = loop.time()
             try:
                 self._facts, self._runs = await give_up_after(LONGEST_READ_SECONDS, self._read())
                 self._trouble = None
@@ -83,7 +94,34 @@ class View:
             except OutOfTimeError:
                 self._trouble = f"no answer within {LONGEST_READ_SECONDS:.0f} s"
             self._read_at = loop.time()
-            self._read_seconds = self._read_at - began
+
+    async def refresh_page(self) -> None:
+        """The same, and what only people look at."""
+        await self.refresh()
+        loop = asyncio.get_running_loop()
+        async with self._reading:
+            if self._trouble is not None or loop.time() - self._panorama_at < FRESH_SECONDS:
+                return
+            try:
+                work = self._panorama.refresh(self._postgres, self.settings)
+                await give_up_after(LONGEST_READ_SECONDS, work)
+                self._panorama.note_calls(
+                    {run.run_id: run.requests for run in self._runs if run.status is Status.RUNNING}
+                )
+                await self._panorama.refresh_history(self._postgres, self._runs, LONGEST_READ_SECONDS)
+            except SyncError as error:
+                self._trouble = str(error)
+            except OutOfTimeError:
+                self._trouble = f"no answer within {LONGEST_READ_SECONDS:.0f} s"
+            self._panorama_at = loop.time()
+
+    @property
+    def _look_seconds(self) -> float | None:
+        """Until the watch looks again; None where it does not."""
+        since = self.seconds_since_look
+        if since is None or self.watch_state == "failing":
+            return None
+        return max(1.0, watch_period_seconds(self.settings) - since)
 
     async def _read(self) -> tuple[Sequence[StreamFacts], Sequence[RunRow]]:
         return await load_facts(self._postgres), await load_runs(self._postgres, limit=RUNS_SHOWN)
@@ -92,66 +130,43 @@ class View:
         """None where the ledger cannot be read."""
         if self._trouble is not None:
             return None
-        verdicts = self.look.verdicts if self.look is not None else []
-        return summarise(self._facts, verdicts, expectation_of(self.settings), time.time())
+        around = self._panorama.surroundings(self._look_seconds)
+        found = summarise(self._facts, self._panorama.observed, expectation_of(self.settings), time.time(), around)
+        if self.watch_trouble is None:
+            return found
+        sentence = f"Not watched just now: {self.watch_trouble}. {LEDGER_TODO}"
+        return replace(found, state=State.UNHEALTHY, sentence=sentence, is_held=False)
+
+    def status_line(self) -> str:
+        """The line of `systemctl status`: `2 runs open, 0 stuck, last check 4s ago`."""
+        since = self.seconds_since_look
+        checked = "" if since is None else f"; last check {since:.0f}s ago"
+        if self.watch_trouble is not None:
+            return f"not watching {self.settings.database.place}: {self.watch_trouble}{checked}"
+        if self.look is None:
+            return "the first check is under way"
+        ended = {one.run_id for one in self.look.ended}
+        succeeded = sum(one.successor is not None for one in self.look.ended)
+        runs = sum(run.run_id not in ended for run, _ in self.look.verdicts) + succeeded
+        stuck = sum(run.run_id not in ended for run, _ in self.look.stuck)
+        return f"{runs} run{'' if runs == 1 else 's'} open, {stuck} stuck{checked.replace(';', ',')}"
 
     def picture(self) -> Picture:
         """For the page."""
-        return Picture(datetime.now(UTC), __version__, self.summary(), self._runs, self._trouble)
-
-    def exposition(self) -> bytes:
-        """For Prometheus, in its text format. Without the ledger its own series are absent, not 0."""
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Shown(self._metrics()))
-        return generate_latest(registry)
-
-    def _metrics(self) -> list[Metric]:
-        is_up = self._trouble is None
-        state = self.watch_state
-        states = GaugeMetricFamily("emag_sync_monitor_state", "The watch: 1 for the state it is in.", labels=["state"])
-        for one in WATCH_STATES:
-            states.add_metric([one], one == state)
-        build = InfoMetricFamily("emag_sync_build", "The release that runs.", value={"version": __version__})
-        own = [
-            GaugeMetricFamily("emag_sync_up", "Whether the ledger could be read for this scrape.", value=is_up),
-            GaugeMetricFamily("emag_sync_monitor_status", "1 while the watch is healthy.", value=state == "ok"),
-            states,
-            GaugeMetricFamily(
-                "emag_sync_collector_duration_seconds", "How long reading the ledger took.", value=self._read_seconds
-            ),
-            GaugeMetricFamily(
-                "emag_sync_interval_seconds",
-                "From the end of a run to the next one, as set; 0: nothing is scheduled.",
-                value=scheduled_interval_seconds(self.settings),
-            ),
-            GaugeMetricFamily(
-                "process_start_time_seconds", "When this process began, in Unix time.", value=self._started_at
-            ),
-            build,
-        ]
-        return [*own, *families(self._facts), self._stuck_now()] if is_up else own
-
-    def _stuck_now(self) -> Metric:
-        family = GaugeMetricFamily(
-            "emag_sync_stuck_runs", "Runs that are stuck now.", labels=["source", "account_type"]
+        seen = self._panorama
+        return Picture(
+            datetime.now(UTC),
+            __version__,
+            self.summary(),
+            self._runs,
+            # the watch, which asks alone, knows the reason; a read knows only that it had no answer
+            self._trouble and (self.watch_trouble or self._trouble),
+            days=seen.days,
+            jumps=seen.jumps,
+            rates=seen.rates(),
+            watch_state=self.watch_state,
+            seconds_since_look=self.seconds_since_look,
         )
-        stuck = {run.stream for run, _ in self.look.stuck} if self.look is not None else set()
-        for account in accounts_of(self._facts):
-            family.add_metric(account.labels, sum(facts.stream in stuck for facts in account.streams))
-        return family
-
-
-class _Shown(Collector):
-    def __init__(self, metrics: list[Metric]) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> list[Metric]:
-        return self._metrics
-
-
-def scheduled_interval_seconds(settings: Settings) -> float:
-    """As promised for every account; 0 where nothing starts by itself."""
-    return 0.0 if settings.disable_auto_sync else float(settings.sync.interval_seconds)
 
 
 def watch_period_seconds(settings: Settings) -> float:

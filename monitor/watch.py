@@ -38,7 +38,8 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long nothing may happen, in seconds. call: the total deadline of one remote call; lease: its length."""
+    """How long nothing may happen, in seconds. call: the total deadline of one remote call, where the run has not
+    told of a longer one; lease: its length."""
 
     threshold_seconds: float
     call_seconds: float
@@ -84,7 +85,7 @@ def _stuck(run: Observation, patience: Patience) -> Verdict | None:
     if run.lease_seconds_left is None or run.lease_seconds_left <= 0:
         since = "" if run.lease_seconds_left is None else f" for {spoken(-run.lease_seconds_left)}"
         return Verdict(Health.STUCK, f"has not renewed its lease{since}", Cause.LEASE_LOST)
-    grace = patience.call_seconds + patience.lease_seconds
+    grace = max(patience.call_seconds, run.call_seconds or 0.0) + patience.lease_seconds
     if run.deadline_seconds_left is not None and run.deadline_seconds_left < -grace:
         over = spoken(-run.deadline_seconds_left)
         return Verdict(Health.STUCK, f"is {over} past its deadline and has not stopped itself", Cause.CAP_TIME)

@@ -3,41 +3,63 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from psycopg.conninfo import make_conninfo
 
 from monitor.config import Settings
 from monitor.forensics import collect
+from monitor.panorama import load_surroundings
 from monitor.summary import Expectation, Summary, summarise
 from monitor.watch import Verdict, judge, spoken
-from syncd.contract.errors import FatalError, SyncError
+from syncd.contract.errors import DatabaseAwayError, FatalError, SyncError
 from syncd.contract.observation import Fault, Observation
 from syncd.contract.words import Cause
 from syncd.ledger import rescue
+from syncd.ledger.eviction import evict_silent_writers
 from syncd.ledger.observation import observe
 from syncd.ledger.schema import check_schema
 from syncd.ledger.scrape import load_facts
-from syncd.runtime.postgres import Postgres
+from syncd.runtime.postgres import Postgres, application_name
+from syncd.runtime.waiting import OutOfTimeError, give_up_after
+
+T = TypeVar("T")
 
 APPLICATION = "sync-monitor"
 
 
+LEDGER_SECONDS = 15.0
+"""The most that one step waits for the ledger; a frozen server costs ten seconds more until the wait is given up."""
+
+
 @asynccontextmanager
 async def open_ledger(settings: Settings) -> AsyncIterator[Postgres]:
-    """The ledger, with its schema checked."""
+    """The ledger, with its schema checked. DatabaseAwayError with the reason, SchemaError with what to do."""
     async with open_postgres(settings) as postgres:
-        await check_schema(postgres)
+        await _within_deadline(_reach(postgres))
         yield postgres
+
+
+async def _reach(postgres: Postgres) -> None:
+    # alone and first: the pool would say only after seconds, and without a reason, that it has no connection
+    await (await postgres.connect("reach PostgreSQL")).close()
+    await check_schema(postgres)
+
+
+async def _within_deadline(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await give_up_after(LEDGER_SECONDS, work)
+    except OutOfTimeError:
+        raise DatabaseAwayError(f"the ledger did not answer within {LEDGER_SECONDS:.0f} s") from None
 
 
 def open_postgres(settings: Settings) -> Postgres:
     """The database of the settings, not connected yet."""
     database = settings.database
-    conninfo = make_conninfo(database.conninfo.get_secret_value(), application_name=APPLICATION)
+    conninfo = make_conninfo(database.conninfo.get_secret_value(), application_name=application_name(APPLICATION))
     return Postgres(conninfo, database.schema_name, pool_max=database.pool_max)
 
 
@@ -49,13 +71,26 @@ def expectation_of(settings: Settings) -> Expectation:
 
 async def look(postgres: Postgres, settings: Settings) -> list[tuple[Observation, Verdict]]:
     """Every open run and what the watch thinks of it; nothing is done about any."""
-    return [(run, judge(run, settings.patience)) for run in await observe(postgres)]
+    return [(run, judge(run, settings.patience)) for run in await _within_deadline(observe(postgres))]
+
+
+async def stuck(postgres: Postgres, settings: Settings) -> list[dict[str, Any]]:
+    """The stuck runs for scripts and JSON, each with the forensics: as stored, else as they are now."""
+    found = [(run, verdict) for run, verdict in await look(postgres, settings) if verdict.fault is not None]
+    fresh = await _within_deadline(collect(postgres, [run for run, _ in found if not run.is_found]))
+    facts = []
+    for run, verdict in found:
+        stored = await _within_deadline(rescue.load_rescue(postgres, run.run_id))
+        forensics = stored.forensics if stored is not None else fresh.get(run.run_id)
+        facts.append(_as_dict(run, verdict) | {"forensics": forensics})
+    return facts
 
 
 async def report(postgres: Postgres, settings: Settings) -> Summary:
     """How everything is."""
-    verdicts = await look(postgres, settings)
-    return summarise(await load_facts(postgres), verdicts, expectation_of(settings), time.time())
+    verdicts, around = await look(postgres, settings), await _within_deadline(load_surroundings(postgres, settings))
+    facts = await _within_deadline(load_facts(postgres))
+    return summarise(facts, verdicts, expectation_of(settings), time.time(), around)
 
 
 async def recover(
@@ -70,10 +105,12 @@ async def recover(
     """End runs by hand: the named ones (by the beginning of their ids), else those that began so long ago (0: every
     open one), else the stuck ones. FatalError names what could not be ended; the others are."""
     ended, failed = [], []
-    for run, fault in _chosen(await look(postgres, settings), runs, older_than_hours, by):
+    chosen = _chosen(await look(postgres, settings), runs, older_than_hours, by)
+    forensics = await _within_deadline(collect(postgres, [run for run, _ in chosen]))
+    await _within_deadline(evict_silent_writers(postgres))
+    for run, fault in chosen:
         try:
-            await rescue.find(postgres, run.run_id, fault, by=by, forensics=await collect(postgres, run))
-            one = await rescue.end(postgres, run.run_id, lambda _, fault=fault: fault, resume=resume)  # type: ignore[misc]
+            one = await _within_deadline(_end(postgres, run, fault, forensics[run.run_id], by=by, resume=resume))
         except SyncError as error:
             failed.append(f"run {run.run_id} of {run.stream}: {error}")
         else:
@@ -81,6 +118,13 @@ async def recover(
     if failed:
         raise FatalError(f"recovered {len(ended)}, but not: {'; '.join(failed)}")
     return ended
+
+
+async def _end(
+    postgres: Postgres, run: Observation, fault: Fault, forensics: dict[str, object], *, by: str, resume: bool
+) -> rescue.Ended | None:
+    await rescue.find(postgres, run.run_id, fault, by=by, forensics=forensics)
+    return await rescue.end(postgres, run.run_id, lambda _: fault, resume=resume)
 
 
 def _chosen(
@@ -107,7 +151,7 @@ def _fault(run: Observation, verdict: Verdict, by: str) -> Fault:
     return Fault(cause, f"{verdict.why}, and was ended by {by} {spoken(_age(run))} after it began")
 
 
-def stuck_as_dict(run: Observation, verdict: Verdict) -> dict[str, Any]:
-    """A stuck run for scripts and JSON."""
+def _as_dict(run: Observation, verdict: Verdict) -> dict[str, Any]:
     facts = asdict(run) | {"stream": str(run.stream), "run_id": str(run.run_id), "status": str(run.status)}
-    return facts | {"sync_id": str(run.run_id), "cause": str(verdict.cause), "why": verdict.why}
+    names = {"sync_id": str(run.run_id), "account_type": run.stream.account}
+    return facts | names | {"cause": str(verdict.cause), "why": verdict.why}

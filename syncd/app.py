@@ -6,7 +6,6 @@ The only place that knows every other one.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,9 +15,9 @@ from syncd.config import AccountSettings, Settings
 from syncd.contract.errors import DatabaseAwayError
 from syncd.contract.runs import Busy, Caps, Claim, ClaimRequest, Outcome, Paused, RunRow
 from syncd.contract.words import Stream
-from syncd.engine.calls import Calls, persist
+from syncd.engine.calls import persist
 from syncd.engine.observer import Observer
-from syncd.engine.plan import PlanReport, plan_stream
+from syncd.engine.plan import Keep, Plan, PlanReport
 from syncd.engine.run import Run, RunOptions
 from syncd.engine.saying import say_ended, say_started
 from syncd.engine.stop import Halt, StopSignal
@@ -27,12 +26,12 @@ from syncd.ledger import accounts, claims
 from syncd.ledger.accumulators import Recorder
 from syncd.ledger.budget import Budget, login_of
 from syncd.ledger.queue import Wanted
+from syncd.ledger.runs import note_read
 from syncd.runtime.log import about
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.process import current_owner, proven_dead
 from syncd.sources.emag import EmagOffers
 from syncd.sources.http import HttpClient
-from syncd.warehouse.comparison import Comparison
 
 RESOURCE = "offers"
 LONGEST_CLAIM_SECONDS = 30.0
@@ -114,7 +113,13 @@ async def sync_account(
     stream = stream_of(account)
     caps = _caps(account, request)
     wanted = ClaimRequest(
-        stream, current_owner(), caps, account.sync.lease_seconds, request.initiated_by, request.force
+        stream,
+        current_owner(),
+        caps,
+        account.sync.lease_seconds,
+        request.initiated_by,
+        request.force,
+        account.sync.request_timeout_seconds,
     )
     try:
         async with asyncio.timeout(LONGEST_CLAIM_SECONDS):
@@ -162,7 +167,7 @@ async def _run_claimed(
 
     async def work() -> Outcome:
         if request.dry_run:
-            return await _plan(postgres, account, stop, observer)
+            return await _plan(postgres, account, claim, recorder, options, stop=stop, observer=observer)
         return await _work(postgres, account, claim, recorder, options, stop=stop, observer=observer)
 
     report.outcome = await work_under_lease(postgres, claim, holder, recorder, stop, work)
@@ -184,49 +189,81 @@ def _options(account: AccountSettings, request: RunRequest, caps: Caps, *, deadl
     )
 
 
-async def _plan(postgres: Postgres, account: AccountSettings, stop: StopSignal, observer: Observer) -> Outcome:
-    """A dry run that somebody queued: what it found is its message."""
-    report = await plan_account(postgres, account, stop, observer)
+async def _plan(
+    postgres: Postgres,
+    account: AccountSettings,
+    claim: Claim,
+    recorder: Recorder,
+    options: RunOptions,
+    *,
+    stop: StopSignal,
+    observer: Observer,
+) -> Outcome:
+    """A dry run that somebody queued: what it found is its message, what it used is the run's."""
+
+    async def keep(report: PlanReport) -> None:
+        used = {"pages": report.pages, "fetched": report.counts["fetched"]}
+        await note_read(postgres, claim, **used, requests=recorder.requests, errors=recorder.errors)
+
+    observer.planning(claim, account.sync.items_per_page)
+    report = await _compare(postgres, account, claim, recorder, options, stop=stop, observer=observer, keep=keep)
     counts = report.counts
+    missing = "" if report.would_vanish is None else f", {report.would_vanish} on no page"
     found = (
         f"dry run: would insert {counts['inserted']}, update {counts['updated']}, bring back {counts['revived']}; "
-        f"{counts['unchanged']} unchanged, {report.would_vanish or 0} on no page"
+        f"{counts['unchanged']} unchanged{missing}"
     )
     message = f"{report.end.message}; {found}" if report.end.message else found
     return Outcome(report.end.cause, message, report.end.next_attempt_seconds, keeps_sweep=True)
 
 
 async def plan_account(
-    postgres: Postgres, account: AccountSettings, stop: StopSignal, observer: Observer
+    postgres: Postgres,
+    account: AccountSettings,
+    stop: StopSignal,
+    observer: Observer,
+    recorder: Recorder | None = None,
 ) -> PlanReport:
-    """What a sync of this account would change. Takes no lease: a plan may run beside a sync."""
+    """What a sync of this account would change. Takes no lease: a plan may run beside a sync. recorder: of the run
+    that it is; without one its calls are not counted, because a plan writes nothing."""
     stream = stream_of(account)
-    sync = account.sync
     await accounts.register(postgres, stream)
     await accounts.pin_identity(postgres, stream, host=account.host, username=account.username)
     ids = await accounts.load_ids(postgres, stream)
-    calls = Calls(
-        postgres=postgres,
-        claim=None,
-        budget=await open_budget(postgres, account, ids.account_id),
-        recorder=Recorder(ids.stream_id),
-        stop=stop,
-        observer=observer,
-        max_requests=sync.max_requests,
-        max_attempts=sync.max_attempts,
-        deadline=asyncio.get_running_loop().time() + sync.timeout_hours * 3600,
-    )
+    request = RunRequest("plan", dry_run=True)
+    caps = _caps(account, request)
+    options = _options(account, request, caps, deadline=asyncio.get_running_loop().time() + caps.timeout_seconds)
+    return await _compare(postgres, account, ids, Recorder(ids.stream_id), options, stop=stop, observer=observer)
+
+
+async def _compare(
+    postgres: Postgres,
+    account: AccountSettings,
+    of: Claim | accounts.Ids,
+    recorder: Recorder,
+    options: RunOptions,
+    *,
+    stop: StopSignal,
+    observer: Observer,
+    keep: Keep | None = None,
+) -> PlanReport:
+    """Open what a plan needs, and make it."""
+    try:
+        budget = await persist(lambda: open_budget(postgres, account, of.account_id), stop)
+    except Halt as halt:
+        return PlanReport(halt.outcome)
     async with open_source(account) as source:
-        return await plan_stream(
+        return await Plan(
+            postgres=postgres,
+            claim=of if isinstance(of, Claim) else None,
             source=source,
-            calls=calls,
-            comparison=Comparison(postgres, ids.stream_id, account.ignore_changes),
+            budget=budget,
+            recorder=recorder,
             stop=stop,
             observer=observer,
-            max_pages=sync.max_pages,
-            concurrency=sync.concurrency,
-            batch_size=sync.batch_size,
-        )
+            options=options,
+            keep=keep,
+        ).make()
 
 
 async def _work(
@@ -255,8 +292,3 @@ async def _work(
             observer=observer,
             options=options,
         ).run()
-
-
-def leave_at_once(code: int) -> None:
-    """End the process without unwinding: the lease is left to lapse."""
-    os._exit(code)

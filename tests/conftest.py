@@ -13,9 +13,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from syncd.runtime.embedded import EmbeddedPostgres
 from tests.postgres import new_folder, temporary_database, temporary_postgres
+
+# No example is judged by how long it took: beside other work that says nothing.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 TEMPLATE = "migrated"
 

@@ -77,6 +77,10 @@ class LedgerOnly:
     def ready(self) -> bool:
         return self.is_ready
 
+    @property
+    def refused(self) -> dict[Stream, str]:
+        return {}
+
     def trouble(self) -> str | None:
         return None
 

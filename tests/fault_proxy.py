@@ -4,6 +4,7 @@
         proxy.cut_after(b"COMMIT")      # the server does it, its answer never arrives
         proxy.cut_before(b"COMMIT")     # the server never sees it, and rolls back
         proxy.hold()                    # connections stay open, nothing passes; `proxy.pass_on()` ends it
+        proxy.hold_after(b"COPY")       # the server sees it, and then nothing more
 
 Texts are looked for in what a client sends; statements that are already prepared carry none.
 """
@@ -33,6 +34,7 @@ class FaultProxy:
         self.cuts = 0
         self._before: bytes | None = None
         self._after: bytes | None = None
+        self._hold_after: bytes | None = None
         self._passing = asyncio.Event()
         self._passing.set()
         self._open: set[asyncio.StreamWriter] = set()
@@ -69,6 +71,14 @@ class FaultProxy:
         """From now on nothing passes in either direction, and nothing is closed."""
         self._passing.clear()
 
+    def hold_after(self, text: bytes) -> None:
+        """Once: `hold` as soon as the server has got this."""
+        self._hold_after = text
+
+    @property
+    def is_holding(self) -> bool:
+        return not self._passing.is_set()
+
     def pass_on(self) -> None:
         """End of `hold`."""
         self._passing.set()
@@ -104,6 +114,9 @@ class FaultProxy:
                 answer_is_lost.set()
             server.write(data)
             await server.drain()
+            if self._hold_after is not None and self._hold_after in data:
+                self._hold_after = None
+                self.hold()
 
     async def _forward_answers(
         self, server: asyncio.StreamReader, client: asyncio.StreamWriter, answer_is_lost: asyncio.Event

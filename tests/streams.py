@@ -189,3 +189,26 @@ async def waiting(stand: Stand, statement: str, *tasks: asyncio.Task[Any]) -> bo
                 return True
             await asyncio.sleep(0.01)
     return False
+
+
+def make_lapsed_runs(conninfo: str, count: int, name: str = "account") -> None:
+    """So many streams of accounts `name-0001` and so on, each with a run whose lease has lapsed; the first are the
+    oldest."""
+    execute(
+        conninfo,
+        """
+        WITH a AS (INSERT INTO account (source, name) SELECT 'emag', %s || '-' || lpad(n::text, 4, '0')
+                     FROM generate_series(1, %s) n RETURNING account_id),
+        s AS (INSERT INTO stream (account_id, resource) SELECT account_id, 'offers' FROM a RETURNING stream_id),
+        l AS (INSERT INTO lease (stream_id) SELECT stream_id FROM s)
+        INSERT INTO run (stream_id, status, fence, initiated_by, queued_at, started_at, progress_at)
+        SELECT stream_id, 'running', 1, 'test', clock_timestamp() - interval '1 day' + interval '1 second' * stream_id,
+               clock_timestamp(), clock_timestamp() FROM s
+        """,
+        [name, count],
+    )
+    execute(
+        conninfo,
+        "UPDATE lease l SET run_id = r.run_id, fence = 1, expires_at = clock_timestamp() - interval '1 second'"
+        "  FROM run r WHERE r.stream_id = l.stream_id AND r.status = 'running' AND l.run_id IS NULL",
+    )

@@ -1,36 +1,41 @@
-"""The page as one HTML document: style and script are in it, their hashes are the policy's."""
+"""The page as one HTML document: style and script are in it, their hashes are the policy's.
+
+Each part with `data-live` is filled anew by the script where it has changed; without the script the page reloads.
+"""
 
 from __future__ import annotations
 
 from base64 import b64encode
 from hashlib import sha256
-from html import escape as html_escape
 from importlib import resources
+from urllib.parse import quote
 
-from monitor.page.picture import SEE_MORE, Picture, ago, duration, group_errors
-from monitor.summary import StreamSummary
-from monitor.watch import Health
-from syncd.contract.runs import RunRow
-from syncd.contract.text import escape
+from monitor.page.history import days, errors, jumps, runs
+from monitor.page.markup import sentence, text
+from monitor.page.picture import SEE_MORE, Picture, duration
+from monitor.page.streams import streams
 
 RELOAD_SECONDS = 10
-LONGEST_TEXT = 300
+MOST_TROUBLES = 10
+_COLOURS = {"healthy": "#1a6d43", "held": "#2f6fb0", "degraded": "#a86500", "unhealthy": "#b3261e"}
 
 
 def _part(name: str) -> str:
     return resources.files("monitor.page").joinpath(name).read_text("utf-8")
 
 
-def _hash(text: str) -> str:
-    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+def _hash(part: str) -> str:
+    return f"'sha256-{b64encode(sha256(part.encode()).digest()).decode()}'"
 
 
 _STYLE, _SCRIPT = _part("page.css"), _part("page.js")
 
 HEADERS = {
     "Content-Security-Policy": f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
     "Vary": "Accept",
@@ -40,109 +45,64 @@ HEADERS = {
 
 def render(picture: Picture, *, counts_only: bool = False) -> str:
     """The whole page; counts_only for those who may not see more."""
-    state = "unhealthy" if picture.summary is None else picture.summary.state
-    title = {"healthy": "All good", "degraded": "Not well", "unhealthy": "Trouble"}[str(state)]
+    word = picture.state if counts_only else picture.sentence.partition(":")[0][:40]
     return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title} - syncd</title>
-<meta name="viewport" content="width=device-width,initial-scale=1">
+<html lang="en"><head><meta charset="utf-8"><title>{text(word)} - syncd</title>
+<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="color-scheme" content="light dark">
+<link rel="icon" href="{_icon(picture.state)}">
 <noscript><meta http-equiv="refresh" content="{RELOAD_SECONDS}"></noscript>
 <style>{_STYLE}</style></head><body>
-<header><b>syncd</b> <span>{picture.at:%Y-%m-%d %H:%M:%S} UTC</span> <span id="age"></span>
-<button id="pause" type="button" aria-pressed="false" hidden>Pause</button></header>
+<header><b>syncd</b> <span id="at" data-live>{picture.at:%Y-%m-%d %H:%M:%S} UTC</span> <span id="age"></span>
+<button id="pause" type="button" aria-pressed="false">Pause</button></header>
 <main>{_counts(picture) if counts_only else _main(picture)}</main>
-<footer>syncd {_text(picture.version)} · <a href="/metrics">metrics</a> · <a href="/status.json">as JSON</a></footer>
+<footer>syncd {text(picture.version)} · <a href="/metrics">metrics</a> · <a href="/status.json">as JSON</a></footer>
+<p id="said" class="unseen" role="status"></p>
 <script>{_SCRIPT}</script></body></html>
 """
 
 
+def _icon(state: str) -> str:
+    """A dot in the tab, in the state's colour."""
+    dot = f'<circle cx="4.5" cy="4.5" r="4" fill="{_COLOURS[state]}"/>'
+    return "data:image/svg+xml," + quote(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9">{dot}</svg>')
+
+
 def _main(picture: Picture) -> str:
-    summary = picture.summary
-    if summary is None:
-        return f'<h1 class="unhealthy" role="status">The ledger cannot be read: {_text(picture.trouble or "")}</h1>'
-    streams = "".join(_stream(one) for one in summary.streams)
-    return (
-        f'<h1 class="{summary.state}" role="status">{_text(summary.sentence)}</h1>'
-        f"<h2>Streams</h2>{streams or '<p>None is registered yet: run <code>syncd migrate</code>.</p>'}"
-        f"{_errors(picture)}<h2>Last runs</h2>{_runs(picture)}"
-    )
+    if picture.summary is None:
+        rest = '<div id="more" data-live></div><div id="streams" data-live></div>'
+    else:
+        rest = (
+            f'<div id="more" data-live>{_more(picture)}</div>'
+            f'<div id="streams" data-live><h2>Streams</h2>{streams(picture)}</div>'
+            f'<div id="errors" data-live>{errors(picture)}</div>'
+            f'<div id="runs" data-live>{runs(picture)}</div>'
+            f'<div id="days" data-live>{days(picture)}</div>'
+            f'<div id="jumps" data-live>{jumps(picture)}</div>'
+        )
+    return f'<div id="first" class="first {picture.state}" data-live><h1>{sentence(picture.sentence)}</h1></div>{rest}'
+
+
+def _more(picture: Picture) -> str:
+    """The other troubles, what is held back, and whether anybody watches."""
+    assert picture.summary is not None  # noqa: S101  # asked for where there is one
+    troubles, notes = picture.summary.troubles, picture.summary.notes
+    lines = [sentence(one.sentence) for one in troubles[1:MOST_TROUBLES]]
+    lines += [f"{len(troubles) - MOST_TROUBLES} more"] if len(troubles) > MOST_TROUBLES else []
+    lines += [sentence(note) for note in notes] if troubles else []
+    if picture.watch_state == "failing":
+        since = picture.seconds_since_look
+        lines.append(
+            f"The watch has not looked {'yet' if since is None else f'for {duration(since)}'}: nothing is recovered"
+        )
+    return f"<ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>" if lines else ""
 
 
 def _counts(picture: Picture) -> str:
     summary = picture.summary
     if summary is None:
-        return '<h1 class="unhealthy" role="status">The ledger cannot be read</h1>'
+        return '<div id="first" class="first unhealthy" data-live><h1>The ledger cannot be read</h1></div>'
     items = "".join(f"<li>{name}: {count:,}</li>" for name, count in summary.counts().items())
-    return f'<h1 class="{summary.state}" role="status">{summary.state}</h1><ul>{items}</ul><p>{SEE_MORE}</p>'
-
-
-def _stream(one: StreamSummary) -> str:
-    facts, run = one.facts, one.facts.open_run
-    state = str(one.verdict.health) if one.is_stuck and one.verdict else str(run.status if run else facts.status or "")
-    words = [f"{facts.live:,.0f} records"]
-    words.append("never complete yet" if one.age_seconds is None else f"complete {duration(one.age_seconds)} ago")
-    words += ["<b>stale</b>"] if one.is_stale else []
-    words += ["<b>paused</b>"] if facts.paused else []
-    bar = ""
-    if run is not None:
-        most = run.pages_expected
-        of = f" of {most}" if most else ""
-        words.append(f"page {run.page}{of}, {run.requests} of {run.max_requests} calls")
-        if run.running_seconds:
-            words.append(f"{run.requests / run.running_seconds:.1f} of 3 calls a second")
-        words += [f"ready in {duration(run.eta_seconds)}"] if run.eta_seconds is not None else []
-        if most:
-            label = _text(f"pages of {one.stream}")
-            bar = f'<progress max="{most}" value="{min(run.page, most)}" aria-label="{label}"></progress>'
-    if one.verdict is not None and one.verdict.health is not Health.HEALTHY:
-        words.append(_text(f"the run {one.verdict.why}"))
-    cause = f" ({_text(str(facts.cause))})" if facts.cause and run is None else ""
     return (
-        f'<section class="stream"><h3>{_text(str(one.stream))} <span class="state {state}">{state}{cause}</span></h3>'
-        f"{bar}<p>{' · '.join(words)}</p></section>"
+        f'<div id="first" class="first {picture.state}" data-live><h1>{summary.state}</h1></div>'
+        f'<div id="more" data-live><ul>{items}</ul><p>{SEE_MORE}</p></div>'
     )
-
-
-def _errors(picture: Picture) -> str:
-    groups = group_errors(picture.runs)
-    if not groups:
-        return ""
-    rows = "".join(
-        f'<tr><td class="n">{group.count}</td><td>{_text(str(group.cause))}</td><td>{_text(group.message)}</td>'
-        f"<td><code>{_text(group.journal_command)}</code></td></tr>"
-        for group in groups
-    )
-    head = '<tr><th class="n">Times</th><th>Cause</th><th>Message</th><th>To see more</th></tr>'
-    return (
-        f'<h2>Errors</h2><div class="wide" tabindex="0"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
-    )
-
-
-def _runs(picture: Picture) -> str:
-    if not picture.runs:
-        return "<p>No run yet.</p>"
-    rows = "".join(_run(run, picture) for run in picture.runs)
-    head = "".join(
-        f'<th class="n">{name}</th>' if name in ("Read", "New", "Changed", "Gone", "Took") else f"<th>{name}</th>"
-        for name in ("Stream", "State", "Began", "Took", "Read", "New", "Changed", "Gone", "By")
-    )
-    return f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-
-
-def _run(run: RunRow, picture: Picture) -> str:
-    began = run.started_at or run.queued_at
-    cause = "" if run.cause is None or run.cause == "end_of_data" else f" ({run.cause})"
-    counts = (run.fetched, run.inserted, run.updated, run.tombstoned)
-    exactly = f'datetime="{began.isoformat()}" title="{began:%Y-%m-%d %H:%M:%S %Z}"'
-    numbers = "".join(f'<td class="n">{count:,}</td>' for count in counts)
-    return (
-        f"<tr><td>{_text(str(run.stream))}</td>"
-        f'<td><span class="state {run.status}" title="{run.run_id}">{run.status}</span>{_text(cause)}</td>'
-        f"<td><time {exactly}>{ago(began, picture.at)}</time></td>"
-        f'<td class="n">{duration(run.duration_seconds)}</td>{numbers}<td>{_text(run.initiated_by)}</td></tr>'
-    )
-
-
-def _text(text: str) -> str:
-    """Remote text, made harmless in HTML and for the eye."""
-    shown = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
-    return html_escape(escape(shown))

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+from monitor.page.history import cause_of, change, number
 from monitor.page.picture import SEE_MORE, Picture, ago, duration, group_errors
-from monitor.watch import Health
+from monitor.page.streams import of_text, state_of, words_of
 from syncd.contract.runs import RunRow
 from syncd.contract.text import escape
 
 
 def render_text(picture: Picture) -> str:
-    """The verdict, a line a stream, the errors, the last runs."""
+    """The verdict, a line a stream, the errors, what changed most, the last runs."""
     summary = picture.summary
+    lines = [escape(picture.sentence)]
     if summary is None:
-        return f"The ledger cannot be read: {escape(picture.trouble or '')}\n"
-    lines = [escape(summary.sentence), ""]
+        return f"{lines[0]}\n"
+    lines += [escape(one.sentence) for one in summary.troubles[1:]]
+    lines += [escape(note) for note in summary.notes] if summary.troubles else []
+    lines.append("")
     for one in summary.streams:
-        run, facts = one.facts.open_run, one.facts
-        age = "never complete" if one.age_seconds is None else f"complete {duration(one.age_seconds)} ago"
-        line = f"{one.stream}  {facts.live:,.0f} records, {age}"
-        if run is not None:
-            of = f"/{run.pages_expected}" if run.pages_expected else ""
-            eta = f", ready in {duration(run.eta_seconds)}" if run.eta_seconds is not None else ""
-            line += f"; {run.status}: page {run.page}{of}, {run.requests}/{run.max_requests} calls{eta}"
-        line += "; paused" if facts.paused else ""
-        line += "; stale" if one.is_stale else ""
-        lines.append(line)
-        if one.verdict is not None and one.verdict.health is not Health.HEALTHY:
-            lines.append(f"  {one.verdict.health}: the run {escape(one.verdict.why)}")
+        lines.append(f"{one.stream}  {state_of(one)[1]}: {escape(of_text(words_of(one, picture)))}")
     for group in group_errors(picture.runs):
         lines += ["", f"{group.count} x {group.cause}: {escape(group.message)}", f"  {group.journal_command}"]
+    lines += [""] if picture.jumps else []
+    for jump in picture.jumps:
+        name = f"  {escape(jump.name)}" if jump.name else ""
+        was = f"{jump.field} {number(jump.old)} -> {number(jump.new)} ({change(jump)})"
+        lines.append(f"{jump.account}/{escape(jump.key)}  {was}{name}")
     lines.append("")
     lines += [_line(run, picture) for run in picture.runs]
     return "\n".join(lines) + "\n"
@@ -43,8 +41,8 @@ def render_counts(picture: Picture) -> str:
 
 
 def _line(run: RunRow, picture: Picture) -> str:
-    cause = f" ({run.cause})" if run.cause else ""
+    took = duration(run.duration_seconds) or "-"
     return (
-        f"{ago(run.started_at or run.queued_at, picture.at):>14}  {run.stream}  {run.status}{cause}  "
-        f"{run.fetched:,} read, {run.inserted:,} new, {run.updated:,} changed, {run.tombstoned:,} gone"
+        f"{ago(run.started_at or run.queued_at, picture.at):>16}  {run.stream}  {run.status}{cause_of(run)} in {took}: "
+        f"{run.fetched:,} read, {run.inserted:,} new, {run.updated:,} changed, {run.tombstoned:,} gone  {run.run_id}"
     )

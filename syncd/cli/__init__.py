@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import json
-import os
-import sys
-from collections.abc import Sequence
 
 import click
 
 from syncd import __version__
-from syncd.contract.errors import ConfigError, SchemaError, SyncError
-from syncd.runtime.journal import PRIORITY_OF, stderr_is_journal
-
-EXIT_FAILED = 1
-EXIT_CONFIG = 78
+from syncd.runtime.command import run_cli
 
 _COMMANDS = {
     "run": "syncd.cli.run",
@@ -58,23 +50,5 @@ def cli() -> None:
 
 
 def main() -> None:
-    """The console script: errors of ours become one clear text and an exit code, never a traceback."""
-    try:
-        cli.main(prog_name="syncd", standalone_mode=True)
-    except ConfigError as error:
-        count = len(error.problems)
-        _leave(EXIT_CONFIG, f"{count} problem{'s' if count > 1 else ''} in the configuration:", error.problems)
-    except SchemaError as error:
-        _leave(EXIT_CONFIG, str(error))
-    except SyncError as error:
-        _leave(EXIT_FAILED, str(error))
-
-
-def _leave(code: int, text: str, problems: Sequence[str] = ()) -> None:
-    """Say it on standard error, and on standard output too where a machine waits for JSON."""
-    mark = f"<{PRIORITY_OF['critical']}>" if stderr_is_journal(os.environ) else ""  # journald reads it from each line
-    lines = [f"syncd: {text}", *(f"  - {problem}" for problem in problems)]
-    click.echo("\n".join(mark + line for line in lines), err=True)
-    if "--json" in sys.argv:
-        click.echo(json.dumps({"error": text, "problems": list(problems), "exit_code": code}))
-    sys.exit(code)
+    """The console script."""
+    run_cli(cli, "syncd")

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 import click
 
 from syncd.app import open_budget, open_postgres, open_source, stream_of
-from syncd.cli import EXIT_CONFIG, EXIT_FAILED
-from syncd.cli.options import Place, choose_accounts, json_option, on_ledger, with_place
+from syncd.cli.options import Place, choose_accounts, on_ledger, with_place
 from syncd.config import AccountSettings, Settings
 from syncd.contract.errors import CallError, ConfigError, FatalError, SchemaError, SyncError
 from syncd.contract.text import escape
 from syncd.contract.words import Cause
 from syncd.ledger import accounts
 from syncd.ledger.schema import SCHEMA_VERSION, check_schema
-from syncd.runtime.command import print_json
+from syncd.runtime.command import EXIT_CONFIG, EXIT_FAILED, json_option, print_json
 from syncd.runtime.postgres import Postgres
 
 LONGEST_WAIT_SECONDS = 30.0

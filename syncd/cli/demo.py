@@ -1,4 +1,4 @@
-"""`syncd demo`: PostgreSQL, a simulated marketplace, two syncs, the daemon, in one folder that it can remove again."""
+"""`syncd demo`: PostgreSQL, a simulated marketplace, two syncs and both services, in a folder that it can remove."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEFAULT_OFFERS = 5000
 )
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where everything lies.")
 @click.option("--postgres", type=click.Choice(["local", "wheel"]), default="local", help="Whose programs to prefer.")
-@click.option("--keep-running", is_flag=True, help="Keep PostgreSQL, the marketplace and the daemon up until Ctrl-C.")
+@click.option("--keep-running", is_flag=True, help="Keep everything that it started up until Ctrl-C.")
 @click.option("--remove", is_flag=True, help="Delete the folder, and do nothing else.")
 @click.option("-v", "--verbose", count=True, help="Let the commands that it shows log more: -v, -vv.")
 def demo(
@@ -35,7 +35,7 @@ def demo(
     remove: bool,
     verbose: int,
 ) -> None:
-    """Watch a catalogue arrive in PostgreSQL: two syncs of a simulated marketplace, then the daemon.
+    """Watch a catalogue arrive in PostgreSQL: two syncs of a simulated marketplace, then daemon and monitor.
 
     Needs no account, no server, no root, no free port. Everything lies in one folder: below /var/tmp for root,
     else below ~/.local/state. Ignores every DATABASE_*, DB_*, EMAG_* of the environment.

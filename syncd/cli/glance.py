@@ -16,13 +16,17 @@ from syncd.ledger.runs import load_current_runs
 from syncd.ledger.situation import load_states
 from syncd.policy.facts import run_facts
 from syncd.runtime.postgres import Postgres
+from syncd.runtime.process import proven_dead
 
 HEADLINES = ("STREAM", "STATE", "PAGE", "%", "REQ/S", "ETA", "LAST COMPLETE", "NEXT RUN", "PAUSED")
 
 
 @dataclass(frozen=True, slots=True)
 class StreamStatus:
-    """One stream. run: the open one, else the last that ended. next_in_seconds: as booked; None where nothing is."""
+    """One stream. run: the open one, else the last that ended. is_dead: its process on this machine is gone.
+
+    next_in_seconds: as the daemon here says, else as the ledger has it booked; None where nothing begins by itself.
+    """
 
     stream: Stream
     run: RunRow | None
@@ -30,6 +34,7 @@ class StreamStatus:
     next_in_seconds: float | None
     failures: int
     pause: Paused | None
+    is_dead: bool = False
 
     @property
     def page(self) -> tuple[int, int | None]:
@@ -76,9 +81,16 @@ async def look(postgres: Postgres, way: Way) -> View:
         newest[row.stream] = row
         if row.status is Status.COMPLETE:
             complete[row.stream] = row.completed_at
+    planned = await way.next_runs() or {}
     streams = [
         StreamStatus(
-            stream, newest.get(stream), complete.get(stream), state.next_in_seconds, state.failures, held.get(stream)
+            stream,
+            newest.get(stream),
+            complete.get(stream),
+            planned.get(str(stream), state.next_in_seconds),
+            state.failures,
+            held.get(stream),
+            state.open_run is not None and proven_dead(state.open_run.owner),
         )
         for stream, state in sorted(states.items(), key=lambda item: str(item[0]))
     ]
@@ -111,6 +123,8 @@ def _state(one: StreamStatus) -> str:
     if run is None:
         return "paused" if one.pause else "never synced"
     if run.status is Status.RUNNING:
+        if one.is_dead:
+            return "dead: its process is gone"
         silent = run.lease_seconds_left is not None and run.lease_seconds_left < 0
         return "silent: its lease has run out" if silent else f"running: {run.phase}"
     if run.status is Status.QUEUED:
@@ -141,7 +155,7 @@ def _next(one: StreamStatus) -> str:
     if one.pause is not None or (one.run is not None and one.run.completed_at is None):
         return "-"
     if one.next_in_seconds is None:
-        return "not booked"
+        return "not by itself"
     when = f"in {short(one.next_in_seconds)}" if one.next_in_seconds > 0 else "due"
     return f"{when} ({one.failures} failed in a row)" if one.failures else when
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from itertools import takewhile
 
 import click
 
-from syncd.cli.options import Place, json_option, on_ledger, with_place
+from syncd.cli.options import Place, on_ledger, with_place
 from syncd.cli.summary import COLOURS, print_run
 from syncd.cli.way import Way, on_way
 from syncd.contract.errors import ConfigError
+from syncd.contract.observation import Rescue
 from syncd.contract.runs import RunRow
 from syncd.contract.text import escape
 from syncd.contract.words import Cause, Status, Stream
 from syncd.ledger import runs as ledger
+from syncd.ledger.rescue import load_rescue
 from syncd.ledger.situation import load_states
-from syncd.policy.explanation import Around, explain_stream
+from syncd.policy.explanation import Around, explain_rescue, explain_stream
 from syncd.policy.explanation import explain as explanation
 from syncd.policy.facts import run_facts
-from syncd.runtime.command import print_json
+from syncd.runtime.command import json_option, print_json
 from syncd.runtime.postgres import Postgres
+from syncd.runtime.process import proven_dead
 
 DATABASE = frozenset({"database"})
 SAME_GAP_LOOKBACK = 10
@@ -69,14 +73,18 @@ def parse_stream(text: str | None) -> Stream | None:
 def explain(place: Place, run: str, as_json: bool) -> None:
     """Why a run is in its state, and what happens next. RUN: an id, or how it begins."""
 
-    async def load(postgres: Postgres, way: Way) -> tuple[RunRow, list[str]]:
+    async def load(postgres: Postgres, way: Way) -> tuple[RunRow, Rescue | None, list[str]]:
         row = await find_run(postgres, run)
         same = await _same_gaps(postgres, row)
-        return row, [*explanation(row, same_gap_runs=same), *explain_stream(row, await _stream_of(postgres, way, row))]
+        rescue = await load_rescue(postgres, row.run_id)
+        rescued = explain_rescue(row, rescue) if rescue is not None else []
+        around = explain_stream(row, await _stream_of(postgres, way, row))
+        return row, rescue, [*explanation(row, same_gap_runs=same), *rescued, *around]
 
-    row, sentences = on_way(place.load(need=DATABASE), load)
+    row, rescue, sentences = on_way(place.load(need=DATABASE), load)
     if as_json:
-        print_json({**run_facts(row), "explanation": sentences, "via": "ledger"})
+        found = {} if rescue is None else {"rescue": asdict(rescue)}
+        print_json({**run_facts(row), "explanation": sentences, **found, "via": "ledger"})
         return
     print_run(row, explained=False)
     for sentence in sentences:
@@ -102,12 +110,16 @@ async def _stream_of(postgres: Postgres, way: Way, row: RunRow) -> Around:
     newest = await ledger.load_runs(postgres, stream=row.stream, limit=1)
     before = await ledger.load_history(postgres, before=(row.queued_at, row.run_id), limit=1, stream=row.stream)
     state = (await load_states(postgres))[row.stream]
+    planned, name = await way.next_runs(), str(row.stream)
     no_daemon = None if await way.look() else way.why_not
+    if planned is not None and name not in planned:
+        no_daemon = f"the one at {way.place} does not serve this stream; its log says why"
     return Around(
         newest=newest[0].run_id,
         before=before[0] if before else None,
         is_paused=state.paused,
-        next_in_seconds=state.next_in_seconds,
+        is_dead=state.open_run is not None and proven_dead(state.open_run.owner),
+        next_in_seconds=(planned or {}).get(name, state.next_in_seconds),
         failures=state.failures,
         no_daemon=no_daemon,
     )

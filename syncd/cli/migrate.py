@@ -7,12 +7,12 @@ import asyncio
 import click
 
 from syncd.app import open_postgres, stream_of
-from syncd.cli.options import Place, json_option, with_place
+from syncd.cli.options import Place, with_place
 from syncd.config import Settings
 from syncd.ledger import accounts
 from syncd.ledger.schema import SCHEMA_VERSION
 from syncd.ledger.schema import migrate as migrate_schema
-from syncd.runtime.command import print_json
+from syncd.runtime.command import json_option, print_json
 
 
 @click.command()

@@ -6,10 +6,9 @@ import asyncio
 import base64
 import os
 from collections.abc import Awaitable, Callable, Mapping, Set
-from functools import wraps
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 
@@ -17,6 +16,7 @@ from syncd.app import open_postgres, stream_of
 from syncd.config import EVERYTHING, AccountSettings, Settings, load_settings
 from syncd.contract.errors import ConfigError, DatabaseAwayError
 from syncd.ledger.schema import check_schema
+from syncd.runtime.command import place_options
 from syncd.runtime.log import configure_log
 from syncd.runtime.postgres import Postgres
 
@@ -74,20 +74,7 @@ def place_of(settings: Settings) -> str:
     return f"{settings.database.place} schema {settings.database.schema_name}"
 
 
-def with_place(command: Callable[..., T]) -> Callable[..., T]:
-    """Add --config, --env-file and -v; the command gets them as its first argument, a Place."""
-
-    @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings file (TOML).")
-    @click.option("--env-file", type=click.Path(path_type=Path, dir_okay=False), help="File of KEY=VALUE lines.")
-    @click.option("-v", "--verbose", count=True, help="Log more: -v what happens, -vv every call.")
-    @wraps(command)
-    def wrapped(config: Path | None, env_file: Path | None, verbose: int, **arguments: Any) -> T:
-        return command(Place(config, env_file, verbose), **arguments)
-
-    return wrapped
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+with_place = place_options(Place)
 
 
 def on_ledger(settings: Settings, work: Callable[[Postgres], Awaitable[T]]) -> T:

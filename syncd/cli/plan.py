@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from syncd.app import open_postgres, plan_account, stream_of
-from syncd.cli.options import Place, choose_accounts, json_option, with_place
+from syncd.cli.options import Place, choose_accounts, with_place
 from syncd.cli.progress import ProgressView, progress_view
 from syncd.cli.run import EXIT_COMPLETE, EXIT_FAILED, EXIT_PARTIAL, stop_on_signals
 from syncd.config import AccountSettings, Settings
@@ -19,7 +19,7 @@ from syncd.engine.plan import PlanReport
 from syncd.engine.stop import StopSignal
 from syncd.ledger.schema import check_schema
 from syncd.policy.completeness import exceeds_blast_radius
-from syncd.runtime.command import print_json
+from syncd.runtime.command import json_option, print_json
 
 
 @click.command()
@@ -49,12 +49,12 @@ def plan(place: Place, streams: tuple[str, ...], as_json: bool, **overrides: Any
 async def _plan_all(
     settings: Settings, chosen: list[AccountSettings], view: ProgressView
 ) -> list[tuple[Stream, PlanReport]]:
-    stop = StopSignal()
-    stop_on_signals([stop])
+    stops = [StopSignal() for _ in chosen]  # of each its own: the time cap of one ends no other
+    stop_on_signals(stops)
     reports = []
     async with open_postgres(settings) as postgres:
         await check_schema(postgres)
-        for account in chosen:
+        for account, stop in zip(chosen, stops, strict=True):
             report = await plan_account(postgres, account, stop, view.observer(account))
             reports.append((stream_of(account), report))
     return reports

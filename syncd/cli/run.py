@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from syncd.app import RunReport, RunRequest, leave_at_once, open_postgres, stream_of, sync_account
+from syncd.app import RunReport, RunRequest, open_postgres, stream_of, sync_account
 from syncd.cli.forecast import print_forecast
-from syncd.cli.options import Place, choose_accounts, json_option, with_place
+from syncd.cli.options import Place, choose_accounts, with_place
 from syncd.cli.progress import ProgressView, progress_view
 from syncd.cli.summary import print_report
 from syncd.config import AccountSettings, Settings
@@ -23,7 +23,8 @@ from syncd.engine.observer import Observer
 from syncd.engine.stop import StopSignal
 from syncd.ledger.schema import check_schema
 from syncd.policy.facts import run_facts
-from syncd.runtime.command import initiator, print_json
+from syncd.runtime.command import initiator, json_option, print_json
+from syncd.runtime.service import leave_at_once
 
 EXIT_COMPLETE, EXIT_FAILED, EXIT_PARTIAL = 0, 1, 3
 EXIT_LEASE_LOST, EXIT_BUSY, EXIT_CONFIG, EXIT_SIGINT = 70, 75, 78, 130

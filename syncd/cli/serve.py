@@ -9,13 +9,13 @@ import sys
 import click
 import structlog
 
-from syncd.cli import EXIT_FAILED
 from syncd.cli.options import Place, place_of, secrets_of, with_place
-from syncd.config import Settings
 from syncd.contract.errors import SyncError
 from syncd.daemon.service import Daemon
-from syncd.runtime.log import adjust_log, configure_log
+from syncd.runtime.command import EXIT_FAILED
+from syncd.runtime.log import configure_log
 from syncd.runtime.presence import announced
+from syncd.runtime.service import reader_of
 from syncd.runtime.systemd import Notifier
 
 log = structlog.get_logger()
@@ -33,12 +33,7 @@ def serve(place: Place) -> None:
     first = place.read()
     configure_log(secrets=secrets_of(first), level="debug" if place.verbose else first.sync.log_level)
 
-    def load() -> Settings:
-        settings = place.read()
-        adjust_log(level=None if place.verbose else settings.sync.log_level, secrets=secrets_of(settings))
-        for warning in settings.warnings:
-            log.warning("config.warning", warning=warning)
-        return settings
+    load = reader_of(place.read, secrets_of, verbose=place.verbose)
 
     async def run() -> None:
         await Daemon(load, Notifier()).run()

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from syncd.app import leave_at_once, open_postgres
+from syncd.app import open_postgres
 from syncd.cli.glance import HEADLINES, View, cells, foot, lines, look, stream_facts
 from syncd.cli.ledger import DATABASE
-from syncd.cli.options import Place, json_option, with_place
+from syncd.cli.options import Place, with_place
 from syncd.cli.summary import COLOURS
 from syncd.cli.way import Way, on_way, open_door
 from syncd.config import Settings
 from syncd.contract.errors import DatabaseAwayError
 from syncd.ledger.identity import load_ledger_id
 from syncd.ledger.schema import check_schema
-from syncd.runtime.command import print_json
+from syncd.runtime.command import json_option, print_json
+from syncd.runtime.service import leave_at_once
 
 if TYPE_CHECKING:
     from rich.live import Live

@@ -13,9 +13,8 @@ from uuid import UUID
 import click
 
 from syncd.app import stream_of
-from syncd.cli import EXIT_FAILED
 from syncd.cli.ledger import DATABASE, find_run, parse_stream
-from syncd.cli.options import Place, choose_accounts, json_option, with_place
+from syncd.cli.options import Place, choose_accounts, with_place
 from syncd.cli.run import EXIT_BUSY
 from syncd.cli.way import Way, on_way, say_way
 from syncd.contract.runs import Paused, RunRow
@@ -24,11 +23,13 @@ from syncd.contract.words import Stream
 from syncd.ledger import accounts, pauses
 from syncd.ledger import runs as ledger
 from syncd.ledger.overview import load_pauses
-from syncd.ledger.queue import Living, Queued, Wanted, enqueue
-from syncd.runtime.command import initiator, print_json
+from syncd.ledger.queue import Living, Queued, Wanted, enqueue, find_obstacle
+from syncd.runtime.command import EXIT_FAILED, initiator, json_option, print_json
 from syncd.runtime.postgres import Postgres
 
 Answer = Queued | Living | Paused
+
+TO_COME_PAUSED = "streams that are registered later begin paused, until `syncd resume` without a stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,9 @@ def trigger(
     wanted = Wanted(initiator(), dry_run, max_pages, max_requests, limit)
 
     async def ask(postgres: Postgres, way: Way) -> list[Asked]:
-        held = {} if force else await load_pauses(postgres)
         answers = []
         for stream in chosen:
-            answer = held.get(stream) or await _ask(postgres, way, stream, wanted, force=force)
+            answer = await _ask(postgres, way, stream, wanted, force=force)
             answers.append(Asked(stream, answer, way.facts))
         return answers
 
@@ -96,7 +96,8 @@ async def _ask(
     told = await way.post("/sync", body | {name: cap for name, cap in caps.items() if cap is not None})
     if told is None:
         await accounts.register(postgres, stream)
-        return await enqueue(postgres, stream, wanted)
+        obstacle = None if force else await find_obstacle(postgres, stream)
+        return obstacle or await enqueue(postgres, stream, wanted)
     if told.is_done:
         return Queued(UUID(told.document["sync_id"]))
     if told.document.get("paused") and (pause := (await load_pauses(postgres)).get(stream)):
@@ -139,7 +140,10 @@ def _say_asked(one: Asked) -> None:
 @json_option
 @with_place
 def pause(place: Place, stream: str | None, reason: str, as_json: bool) -> None:
-    """Hold a stream (all where none is named) back until `syncd resume`. What runs goes on."""
+    """Hold a stream back until `syncd resume`; without one everything, accounts to come included.
+
+    What runs goes on.
+    """
     wanted = parse_stream(stream)
     if not reason.strip():
         raise click.BadParameter("must not be empty", param_hint="--reason")
@@ -157,10 +161,13 @@ def pause(place: Place, stream: str | None, reason: str, as_json: bool) -> None:
     else:
         for name in held:
             click.echo(f"{name}: paused")
+        if not wanted and not held:
+            click.echo("no stream is registered yet")
+        if not wanted:
+            click.echo(TO_COME_PAUSED)
         say_way(way)
-    if not held:
-        what = f"{wanted} is not registered" if wanted else "no stream is registered yet"
-        click.echo(f"syncd: {what}: nothing to pause; `syncd status` lists the streams", err=True)
+    if wanted and not held:
+        click.echo(f"syncd: {wanted} is not registered: nothing to pause; `syncd status` lists the streams", err=True)
         sys.exit(EXIT_FAILED)
 
 
@@ -169,23 +176,30 @@ def pause(place: Place, stream: str | None, reason: str, as_json: bool) -> None:
 @json_option
 @with_place
 def resume(place: Place, stream: str | None, as_json: bool) -> None:
-    """Let a stream (all where none is named) go on; a backoff after failures is forgotten."""
+    """Let a stream go on; without one everything, accounts to come included. A backoff is forgotten.
+
+    A stream that is named goes on alone: where everything is paused, the rest stays so.
+    """
     wanted = parse_stream(stream)
 
-    async def let_go(postgres: Postgres, way: Way) -> tuple[int, list[str], Way]:
+    async def let_go(postgres: Postgres, way: Way) -> tuple[int, list[str], bool, Way]:
         told = await way.post("/resume", {"stream": str(wanted)} if wanted else {})
         if told is not None and told.is_done:
-            return int(told.document["resumed"]), list(told.document["paused"]), way
+            document = told.document
+            return int(document["resumed"]), list(document["paused"]), bool(document["everything"]), way
         count = await pauses.resume(postgres, wanted)
-        return count, [str(one) for one in await pauses.paused_streams(postgres)], way
+        left = [str(one) for one in await pauses.paused_streams(postgres)]
+        return count, left, await pauses.load_standing(postgres) is not None, way
 
-    count, left, way = on_way(place.load(need=DATABASE), let_go)
+    count, left, everything, way = on_way(place.load(need=DATABASE), let_go)
     if as_json:
-        print_json({"resumed": count, "paused": left, **way.facts})
+        print_json({"resumed": count, "paused": left, "everything": everything, **way.facts})
         return
     click.echo(f"resumed {count} stream{'s' if count != 1 else ''}")
     if left:
         click.echo(f"still paused: {', '.join(left)}")
+    if everything:
+        click.echo(TO_COME_PAUSED)
     say_way(way)
 
 

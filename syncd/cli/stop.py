@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 
 import click
 
-from syncd.cli import EXIT_FAILED
 from syncd.cli.ledger import DATABASE
-from syncd.cli.options import Place, json_option, place_of, with_place
+from syncd.cli.options import Place, place_of, with_place
+from syncd.cli.steer import TO_COME_PAUSED
 from syncd.cli.way import NoAnswerError, Way, on_way, open_door
 from syncd.config import Settings
 from syncd.contract.errors import SyncError
 from syncd.contract.text import escape
 from syncd.ledger import pauses
-from syncd.runtime.command import initiator, print_json
+from syncd.runtime.command import EXIT_FAILED, initiator, json_option, print_json
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.presence import LivingDaemon, Presence, find_daemons
 
@@ -81,7 +81,7 @@ def _halt(settings: Settings, reason: str, done: Stopped) -> None:
         else:
             held = await pauses.pause(postgres, None, by=initiator(), reason=reason)
             done.paused = [str(stream) for stream in held]
-            done.cancelled = await pauses.cancel_open(postgres, None, by=initiator())
+            done.cancelled = len(await pauses.cancel_open(postgres, None, by=initiator()))
         done.way = way.facts
 
     on_way(settings, halt)
@@ -137,8 +137,9 @@ def _say(done: Stopped) -> None:
         click.echo(f"{name}: paused")
     if done.way:
         if not done.paused:
-            click.echo("no stream is registered yet: nothing to pause")
+            click.echo("no stream is registered yet")
         runs = f"{done.cancelled} run{'s' if done.cancelled != 1 else ''}"
+        click.echo(TO_COME_PAUSED)
         click.echo(f"asked {runs} to end; `syncd resume` lets them go on")
         click.echo(f"({done.way['way']})", err=True)
     for missed in done.missed:

@@ -169,6 +169,19 @@ class Way:
                 self.go_straight(str(error), silent=error.silent)
         return self.why_not is None
 
+    async def next_runs(self) -> dict[str, float | None] | None:
+        """Seconds until the next run of each stream that the daemon serves, None where none begins by itself; None in
+        all where it does not tell."""
+        if not await self.look():
+            return None
+        try:
+            status, document = await self._door.ask("GET", "/sync-status", token=self._token, seconds=PROBE_SECONDS)
+        except NoAnswerError:
+            return None
+        scheduler = document.get("scheduler")
+        found = scheduler.get("next_run_seconds") if status == 200 and isinstance(scheduler, dict) else None
+        return found if isinstance(found, dict) else None
+
     def go_straight(self, why: str, *, silent: bool = False) -> None:
         """From now on straight on the ledger."""
         self.why_not, self.is_silent = why, silent

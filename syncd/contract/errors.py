@@ -5,6 +5,7 @@
     ├── TransientError        the same call again, by policy
     │   ├── CallError         a call of the remote API (see `retryable`)
     │   └── DatabaseAwayError PostgreSQL is away, or the outcome of a commit is unknown
+    │       └── RowHeldError  another session holds a row for longer than we wait: leave it for later
     ├── LeaseLostError        stop now: the stream is not ours any more
     └── FatalError            the run ends, a person reads it
         └── SchemaError       the database's schema is not this release's; exit 78
@@ -66,6 +67,10 @@ class DatabaseAwayError(TransientError):
     """The database did not answer, or a commit's outcome is unknown: reconnect and replay."""
 
     cause = Cause.DATABASE
+
+
+class RowHeldError(DatabaseAwayError):
+    """Nothing was done: another session holds a lock. PostgreSQL itself is there."""
 
 
 class LeaseLostError(SyncError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from syncd.contract.runs import Owner
@@ -17,6 +19,8 @@ class Observation:
     moved_since_wait    whether a page was committed after that wait's end
     lease_seconds_left  negative once it has lapsed; None where the lease is not this run's
     is_found            whether it was found stuck before, with its forensics stored
+    call_seconds        the longest that one of its calls may take; None where it has not said
+    queued_seconds      since it was queued, or since the end of a pause that came after
     """
 
     run_id: UUID
@@ -37,6 +41,8 @@ class Observation:
     deadline_seconds_left: float | None
     lease_seconds_left: float | None
     is_found: bool
+    started_at: datetime | None = None
+    call_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +51,18 @@ class Fault:
 
     cause: Cause
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """What was found of a stuck run, and what came of it. ended_at, successor and outcome are None until it is over;
+    forensics: see `monitor.forensics`."""
+
+    cause: Cause
+    why: str
+    found_by: str
+    found_at: datetime
+    ended_at: datetime | None
+    successor: UUID | None
+    outcome: str | None
+    forensics: dict[str, Any]

@@ -34,7 +34,7 @@ class Owner:
 class ClaimRequest:
     """Who wants to run which stream, within what. `force`: although it is paused.
 
-    initiated_by stays the queued run's own where there is one.
+    initiated_by stays the queued run's own where there is one. call_seconds: the longest that one call may take.
     """
 
     stream: Stream
@@ -43,6 +43,7 @@ class ClaimRequest:
     lease_seconds: float
     initiated_by: str
     force: bool = False
+    call_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,7 @@ class RunRow:
     paused_by: str | None = None
     pause_reason: str | None = None
     sweep_ended_by: str | None = None
+    cancelled_by: str | None = None
 
     @property
     def progress_percent(self) -> int:

@@ -83,6 +83,8 @@ class Health:
             Check("daemon", HEALTHY, "started up") if ready else Check("daemon", UNHEALTHY, "starting up or draining"),
             Check("database", UNHEALTHY if trouble else HEALTHY, trouble or "the ledger answers"),
         ]
+        for stream, why in self._service.refused.items():
+            checks.append(Check(str(stream), DEGRADED if self._service.streams else UNHEALTHY, f"not served: {why}"))
         for stream in self._service.streams:
             last = picture.of(stream).last
             if last is None:

@@ -115,7 +115,7 @@ class Requests:
         by_stream = dict(zip(asked.streams, tried, strict=True))
         queued = {stream: one.run_id for stream, one in by_stream.items() if isinstance(one, Queued)}
         if not queued:
-            raise _none_could_start(by_stream)
+            raise _none_could_start(by_stream, service)
         service.wake()
         self._progress.forget()
         for stream, run_id in queued.items():
@@ -173,11 +173,13 @@ def _why_not(tried: Tried) -> str:
     return f"run {tried.run_id} lives" if tried.run_id is not None else "not registered, or its run just ended"
 
 
-def _none_could_start(by_stream: dict[Stream, Tried]) -> Problem:
+def _none_could_start(by_stream: dict[Stream, Tried], service: Service) -> Problem:
     living = {
         stream: one.run_id for stream, one in by_stream.items() if isinstance(one, Living) and one.run_id is not None
     }
-    why = "; ".join(f"{stream}: {_why_not(one)}" for stream, one in by_stream.items())
+    reasons = {stream: f"not served: {why}" for stream, why in service.refused.items()}
+    reasons |= {stream: _why_not(one) for stream, one in by_stream.items()}
+    why = "; ".join(f"{stream}: {reason}" for stream, reason in reasons.items())
     first = next(iter(living.values()), None)
     members: dict[str, Any] = {"run_id": first} if first else {}
     return Problem(

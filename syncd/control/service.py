@@ -54,7 +54,11 @@ class Service(Protocol):
 
     @property
     def streams(self) -> tuple[Stream, ...]:
-        """The configured ones. May change with the configuration."""
+        """Those that are served. May change with the configuration."""
+
+    @property
+    def refused(self) -> Mapping[Stream, str]:
+        """Those that are configured and not served: why, for a person."""
 
     def access(self) -> Access:
         """As of now: it may change with the configuration."""

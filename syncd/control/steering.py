@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import structlog
 from aiohttp import web
 
@@ -18,6 +21,7 @@ from syncd.runtime.log import about
 log = structlog.get_logger()
 
 STOP_REASON = "emergency stop"
+TO_COME = "streams that are registered later"
 
 
 class Steering:
@@ -65,38 +69,45 @@ class Steering:
         readers = {"stream": stream_among(call.service.streams), "reason": reason}
         fields = read_fields(decode_object(call.body), readers, required="reason")
         stream: Stream | None = fields.get("stream")
-        held = await pauses.pause(call.service.postgres, stream, by=call.initiator, reason=fields["reason"])
+        postgres = call.service.postgres
+        held = await pauses.pause(postgres, stream, by=call.initiator, reason=fields["reason"])
         self._changed(call, "sync.paused", stream=str(stream or "all"), reason=fields["reason"])
-        return answer_json({"success": True, "paused": [str(one) for one in held], "message": f"{len(held)} paused"})
+        to_come = "" if stream else f", and {TO_COME}"
+        everything = stream is None or await pauses.load_standing(postgres) is not None
+        return answer_json(_facts(held, everything, f"{len(held)} paused{to_come}"))
 
     async def resume(self, call: Call) -> web.StreamResponse:
         """Let one stream, or all, go on."""
         fields = read_fields(decode_object(call.body), {"stream": stream_among(call.service.streams)})
         stream: Stream | None = fields.get("stream")
-        count = await pauses.resume(call.service.postgres, stream)
+        postgres = call.service.postgres
+        count = await pauses.resume(postgres, stream)
         self._changed(call, "sync.resumed", stream=str(stream or "all"))
-        left = [str(one) for one in await pauses.paused_streams(call.service.postgres)]
-        return answer_json({"success": True, "resumed": count, "paused": left, "message": f"{count} resumed"})
+        left, everything = await pauses.paused_streams(postgres), await pauses.load_standing(postgres) is not None
+        to_come = f"; the others stay paused, and so do {TO_COME}" if everything else ""
+        return answer_json({**_facts(left, everything, f"{count} resumed{to_come}"), "resumed": count})
 
     async def stop(self, call: Call) -> web.StreamResponse:
         """Emergency stop: pause everything first, so that nothing new begins, then end what runs."""
         fields = read_fields(decode_object(call.body), {"reason": reason})
         postgres, by = call.service.postgres, call.initiator
         held = await pauses.pause(postgres, None, by=by, reason=fields.get("reason", STOP_REASON))
-        count = await pauses.cancel_open(postgres, None, by=by)
-        for view in map(call.service.view, call.service.streams):
-            if view.in_progress and view.run_id is not None:
-                call.service.cancelled(view.run_id)
-        self._changed(call, "sync.stopped", cancelled=count)
-        message = f"{len(held)} paused, {count} runs asked to end; POST /resume lets them go on"
-        return answer_json(
-            {"success": True, "paused": [str(one) for one in held], "cancelled": count, "message": message}, status=202
-        )
+        asked = await pauses.cancel_open(postgres, None, by=by)
+        for run_id in asked:
+            call.service.cancelled(run_id)
+        self._changed(call, "sync.stopped", cancelled=len(asked))
+        message = f"{len(held)} paused, and {TO_COME}; {len(asked)} runs asked to end; POST /resume lets them go on"
+        return answer_json({**_facts(held, True, message), "cancelled": len(asked)}, status=202)
 
     def _changed(self, call: Call, event: str, **facts: object) -> None:
         log.notice(event, by=call.initiator, **facts)
         call.service.wake()
         self._progress.forget()
+
+
+def _facts(held: Sequence[Stream], everything: bool, message: str) -> dict[str, Any]:
+    """everything: streams that are registered later begin paused."""
+    return {"success": True, "paused": [str(one) for one in held], "everything": everything, "message": message}
 
 
 async def _load(call: Call) -> RunRow:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
@@ -37,8 +38,13 @@ class DaemonApi:
 
     @property
     def streams(self) -> tuple[Stream, ...]:
-        """The configured ones."""
+        """Those that are served."""
         return tuple(self._scheduler.workers)
+
+    @property
+    def refused(self) -> Mapping[Stream, str]:
+        """Configured, and not served: why."""
+        return self._scheduler.refused
 
     def access(self) -> Access:
         """As of now."""
@@ -47,17 +53,13 @@ class DaemonApi:
     def schedule(self) -> ScheduleFacts:
         """As of now."""
         sync = self.settings.sync
-        now = asyncio.get_running_loop().time()
         return ScheduleFacts(
             enabled=self._scheduler.enabled,
             interval_seconds=int(sync.interval_seconds),
             max_pages=sync.max_pages,
             max_requests=sync.max_requests,
             timeout_hours=sync.timeout_hours,
-            next_run_seconds={
-                stream: None if worker.due_at is None else max(0.0, worker.due_at - now)
-                for stream, worker in self._scheduler.workers.items()
-            },
+            next_run_seconds={stream: worker.next_run_seconds for stream, worker in self._scheduler.workers.items()},
         )
 
     def view(self, stream: Stream) -> RunView:
@@ -80,7 +82,7 @@ class DaemonApi:
 
     def cancelled(self, run_id: UUID) -> None:
         """End this run at its next page, if it lives here."""
-        for worker in self._scheduler.workers.values():
+        for worker in self._scheduler.running:
             worker.cancel(run_id, "the control API")
 
     def ready(self) -> bool:

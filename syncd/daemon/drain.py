@@ -15,17 +15,15 @@ from collections.abc import Awaitable
 
 import structlog
 
-from syncd.app import leave_at_once
 from syncd.contract.errors import SyncError
 from syncd.ledger.schema import check_writable
 from syncd.runtime.postgres import Postgres
+from syncd.runtime.service import leave_at_once, leave_soon
 
 log = structlog.get_logger()
 
 SILENCE_SECONDS = 4.0
 LOOK_SECONDS = 0.5
-CLOSE_SECONDS = 2.0
-"""For closing what is open when all runs have ended: a frozen server does not let go of a statement by itself."""
 
 
 async def drain_bounded(postgres: Postgres, draining: Awaitable[None]) -> None:
@@ -49,11 +47,6 @@ async def drain_bounded(postgres: Postgres, draining: Awaitable[None]) -> None:
     if look is not None:
         look.cancel()
     leave_soon()
-
-
-def leave_soon() -> None:
-    """What is not closed in time is left as it is: the process ends, with 0."""
-    asyncio.get_running_loop().call_later(CLOSE_SECONDS, leave_at_once, 0)
 
 
 async def _answers(postgres: Postgres) -> bool:

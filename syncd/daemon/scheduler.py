@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import structlog
 
@@ -17,11 +18,20 @@ from syncd.contract.errors import DatabaseAwayError, SyncError
 from syncd.contract.words import Cause, Status, Stream
 from syncd.daemon.worker import StreamWorker
 from syncd.ledger import accounts, claims
+from syncd.ledger.runs import request_cancel
 from syncd.ledger.schema import check_ledger
 from syncd.ledger.situation import OpenRun, StreamState, book_next, load_states
-from syncd.policy.schedule import FREE_RESUMES, Situation, Start, decide, failure_backoff_seconds
+from syncd.ledger.succession import MONITOR
+from syncd.policy.schedule import (
+    FREE_RESUMES,
+    Situation,
+    Start,
+    decide,
+    failure_backoff_seconds,
+    first_delay_seconds,
+)
 from syncd.runtime.log import about
-from syncd.runtime.outage import outage
+from syncd.runtime.outage import Trouble
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.process import proven_dead
 from syncd.runtime.waiting import wait_at_most
@@ -51,19 +61,40 @@ class Scheduler:
         self.workers: dict[Stream, StreamWorker] = {}
         self._leaving: list[StreamWorker] = []
         self.paused: set[Stream] = set()
-        self.trouble: str | None = None
-        """Why nothing can begin just now: the ledger is away, read-only, or not this release's."""
-        self._unusable = False
+        self.refused: dict[Stream, str] = {}
+        """Configured, and not served: why."""
+        self._trouble = Trouble()
         self._woken = asyncio.Event()
         self._draining = False
 
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can begin just now: the ledger is away, read-only, or not this release's."""
+        return self._trouble.text
+
     def add(self, worker: StreamWorker) -> None:
-        """Serve one more stream."""
+        """Serve one more stream. Where a run of it still lives here, the worker of that run serves it again: it is
+        told what its run must hear, and nothing begins beside it."""
+        for left in self._leaving:
+            if left.stream == worker.stream and left.is_running:
+                self._leaving.remove(left)
+                left.come_back(worker.account)
+                worker = left
+                with about(left.stream, left.run_id):
+                    log.warning("account.returned", note="its run of before still lives")
+                break
         self.workers[worker.stream] = worker
 
     def remove(self, stream: Stream) -> None:
-        """Serve it no more; a run of it that lives goes on to its end, or to the drain."""
-        self._leaving = [worker for worker in self._leaving if worker.is_running] + [self.workers.pop(stream)]
+        """Serve it no more; a run of it that lives goes on to its end, or to the drain, and hears of a cancel."""
+        worker = self.workers.pop(stream)
+        worker.leave()
+        self._leaving = [one for one in (*self._leaving, worker) if one.is_running]
+
+    @property
+    def running(self) -> list[StreamWorker]:
+        """The workers whose run lives here, those of accounts that were taken out meanwhile included."""
+        return [worker for worker in (*self.workers.values(), *self._leaving) if worker.is_running]
 
     def wake(self) -> None:
         """Look at once: somebody asked for something."""
@@ -75,25 +106,12 @@ class Scheduler:
             try:
                 await self.tick()
             except SyncError as error:
-                self._note_trouble(error)
+                self._trouble.note(error)
             except TimeoutError:
-                self._note_trouble(DatabaseAwayError("look at all streams: no answer in time"))
+                self._trouble.note(DatabaseAwayError("look at all streams: no answer in time"))
             else:
-                outage.succeeded()
-                if self._unusable:
-                    log.warning("ledger.usable_again")
-                self.trouble, self._unusable = None, False
+                self._trouble.over()
             await self._pause()
-
-    def _note_trouble(self, error: SyncError) -> None:
-        """Said once. Nothing begins, and the next tick looks again: a restart would find the same ledger, and
-        an exit would leave nobody to notice that it was restored or that its release was installed."""
-        self.trouble = str(error)
-        if isinstance(error, DatabaseAwayError):
-            outage.failed(error)
-        elif not self._unusable:
-            self._unusable = True
-            log.error("ledger.unusable", error=str(error))
 
     async def _pause(self) -> None:
         """Until the next tick, or the next slot where that is earlier."""
@@ -112,9 +130,14 @@ class Scheduler:
             states = await load_states(self._postgres)
         self.paused = {stream for stream, state in states.items() if state.paused}
         done = Tick()
+        for worker in self._leaving:
+            if (state := states.get(worker.stream)) is not None and worker.is_running:
+                self._watch(worker, state, done)
         for stream, worker in list(self.workers.items()):  # a reload may add or remove some meanwhile
             if self._draining:
                 break
+            if not self._serves(worker):
+                continue
             with about(stream):
                 async with asyncio.timeout(LONGEST_LOOK_SECONDS):
                     if (state := states.get(stream)) is not None:
@@ -130,13 +153,12 @@ class Scheduler:
         if worker.is_running:
             self._watch(worker, state, done)
             return
-        if worker.is_scheduled:
-            self._keep_slot(worker, state)
-        else:
-            await self._forget_slot(worker, state)
+        await self._keep_slot(worker, state)
         open_run = state.open_run
         decision = decide(self._situation(worker, state))
-        if decision.close:
+        if decision.close and open_run is not None and open_run.status is Status.QUEUED:
+            await request_cancel(self._postgres, open_run.run_id, "DISABLE_AUTO_SYNC")
+        elif decision.close:
             closed = await claims.close_dead(self._postgres, worker.stream, proven_dead=proven_dead)
             if closed is not None:
                 done.closed += 1
@@ -149,29 +171,33 @@ class Scheduler:
                 wait = failure_backoff_seconds(state.failures + 1)
                 await book_next(self._postgres, worker.stream, seconds=wait, failed=True)
                 worker.failures = state.failures + 1
-            if not self._draining and not worker.is_held_back:
+            if not self._draining and self._serves(worker) and not worker.is_held_back:
                 done.started += 1
                 worker.start(decision.start, open_run)
-        elif worker.is_due:  # paused: the slot passes
+        elif worker.is_due:  # disabled or paused: the slot passes
             worker.schedule_in(worker.next_delay_seconds())
 
-    def _keep_slot(self, worker: StreamWorker, state: StreamState) -> None:
-        """Bring the worker's slot and count of failures in line with the ledger's, which others write, too."""
+    def _serves(self, worker: StreamWorker) -> bool:
+        """Still: a reload may have taken it out while the ledger was asked."""
+        return self.workers.get(worker.stream) is worker
+
+    async def _keep_slot(self, worker: StreamWorker, state: StreamState) -> None:
+        """Bring the worker's slot and count of failures in line with the ledger's, which others write, too.
+
+        Only who schedules a stream writes its slot: another daemon on this ledger may do so where we do not.
+        """
         forgiven = state.failures < worker.failures and state.next_in_seconds is None  # by `syncd resume`
         worker.failures = state.failures
-        if forgiven:
-            worker.schedule_in(worker.next_delay_seconds())
-        if worker.due_at is None:
-            self._first_slot(worker, state)
-        elif worker.is_due and state.next_in_seconds is not None and state.next_in_seconds > 0:
-            worker.schedule_in(state.next_in_seconds)  # another daemon has run it meanwhile
-
-    async def _forget_slot(self, worker: StreamWorker, state: StreamState) -> None:
-        """Nothing will begin by itself: a slot that stays in the book would promise it. After failures it stays,
-        as the backoff of a process that dies at every resume."""
-        worker.failures, worker.due_at = state.failures, None
-        if state.next_in_seconds is not None and not state.failures:
-            await book_next(self._postgres, worker.stream, seconds=None, failed=None)
+        if worker.is_scheduled:
+            if forgiven:
+                worker.schedule_in(worker.next_delay_seconds())
+            if worker.due_at is None:
+                self._first_slot(worker, state)
+            elif worker.is_due and worker.is_booked and (state.next_in_seconds or 0.0) > 0:
+                worker.look_again_in(state.next_in_seconds or 0.0)  # another daemon has run it meanwhile
+        if worker.is_scheduled and not worker.is_booked and not worker.is_due:
+            await book_next(self._postgres, worker.stream, seconds=worker.next_run_seconds, failed=None)
+            worker.is_booked = True
 
     def _situation(self, worker: StreamWorker, state: StreamState) -> Situation:
         run = state.open_run
@@ -186,6 +212,7 @@ class Scheduler:
             and state.failures >= FREE_RESUMES
             and (state.next_in_seconds or 0) > 0,
             over=run is not None and (run.cancelled_by is not None or run.wanted.dry_run),
+            successor=run is not None and run.wanted.initiated_by == MONITOR,
         )
 
     def _watch(self, worker: StreamWorker, state: StreamState, done: Tick) -> None:
@@ -200,19 +227,23 @@ class Scheduler:
     def _skip(self, worker: StreamWorker, living: OpenRun, done: Tick) -> None:
         done.skipped += 1
         worker.skip_slot(living.run_id)
-        worker.schedule_in(worker.next_delay_seconds())
+        worker.look_again_in(worker.next_delay_seconds())
 
     def _first_slot(self, worker: StreamWorker, state: StreamState) -> None:
         """After a start: the slot that the ledger has booked, but not before the start-up delay."""
-        booked = state.next_in_seconds or 0.0
-        spread = random.uniform(0, min(10.0, self._startup_delay_seconds / 3))  # noqa: S311  # jitter
-        worker.schedule_in(max(self._startup_delay_seconds + spread, booked))
+        second, jitter = datetime.now(UTC).timestamp() % 60, random.random()  # noqa: S311
+        first = first_delay_seconds(self._startup_delay_seconds, second, jitter)
+        if state.next_in_seconds is None:
+            worker.schedule_in(first)
+        else:
+            booked = state.next_in_seconds
+            worker.look_again_in(booked if booked > self._startup_delay_seconds else first)
 
     async def drain(self, message: str) -> None:
         """Start nothing more; end what runs at its next page, and wait for it."""
         self._draining = True
         self.wake()
-        workers = [*self.workers.values(), *self._leaving]
+        workers = self.running
         for worker in workers:
             worker.stop(Cause.SHUTDOWN, message)
         await asyncio.gather(*(worker.wait() for worker in workers))

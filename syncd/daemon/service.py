@@ -11,27 +11,26 @@ restart.
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
-import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
 
-from syncd.app import leave_at_once, open_postgres, stream_of
+from syncd.app import open_postgres, stream_of
 from syncd.config import AccountSettings, Settings
 from syncd.contract.errors import ConfigError, DatabaseAwayError, SyncError
-from syncd.contract.words import Stream
+from syncd.contract.words import Cause
 from syncd.daemon.api import DaemonApi
-from syncd.daemon.drain import drain_bounded, leave_soon
+from syncd.daemon.drain import drain_bounded
 from syncd.daemon.scheduler import Scheduler
 from syncd.daemon.worker import StreamWorker
 from syncd.ledger import accounts
 from syncd.ledger.schema import check_ledger
+from syncd.runtime.log import about
 from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
+from syncd.runtime.service import DISABLED_NOTE, Orders, leave_soon, read_anew, running, say_disabled, spare_what_stays
 from syncd.runtime.systemd import Notifier, feed_watchdog
 from syncd.runtime.waiting import wait_at_most
 
@@ -43,7 +42,6 @@ LONGEST_LOOK_SECONDS = 10.0
 ADD_AGAIN_SECONDS = 5.0
 STATUS_SECONDS = 1.0
 EXTEND_SECONDS = 60.0
-DISABLED_NOTE = "auto-sync disabled via DISABLE_AUTO_SYNC"
 
 
 class Daemon:
@@ -53,17 +51,13 @@ class Daemon:
         self._load = load
         self.settings = load()
         self._notifier = notifier
-        self._ended = asyncio.Event()
-        self._reload = asyncio.Event()
-        self._stopped_by = ""
-        self._refused: set[Stream] = set()
-        """Accounts of another identity than the ledger's: said once, left out until the next reload."""
+        self._orders = Orders(notifier)
         self._owed = False
         """Whether a reload brought accounts that could not be registered yet."""
 
     async def run(self) -> None:
         """Serve until told to stop."""
-        self._listen_to_signals()
+        self._orders.listen(self._say_stopping)
         watchdog = asyncio.create_task(feed_watchdog(self._notifier))
         try:
             async with open_postgres(self.settings) as postgres:
@@ -83,7 +77,7 @@ class Daemon:
         delay = FIRST_RETRY_SECONDS
         waiting = f"waiting for PostgreSQL at {self.settings.database.place}"
         self._notifier.status(waiting)
-        while not self._ended.is_set():
+        while not self._orders.ended.is_set():
             self._notifier.extend_timeout(EXTEND_SECONDS)
             try:
                 if await self._unless_ended(self._look_at_database(postgres, scheduler, api)):
@@ -92,7 +86,7 @@ class Daemon:
             except DatabaseAwayError as error:
                 outage.failed(error)
                 self._notifier.status(f"{waiting}: {error}")
-                await wait_at_most(self._ended, delay * random.uniform(0.75, 1.25))  # noqa: S311  # no herd
+                await wait_at_most(self._orders.ended, delay * random.uniform(0.75, 1.25))  # noqa: S311  # no herd
                 delay = min(LONGEST_RETRY_SECONDS, delay * 2)
         return False
 
@@ -110,7 +104,7 @@ class Daemon:
 
     async def _unless_ended(self, work: Coroutine[Any, Any, None]) -> bool:
         """Whether the work was done before we were told to stop; its errors are raised."""
-        task, ended = asyncio.create_task(work), asyncio.create_task(self._ended.wait())
+        task, ended = asyncio.create_task(work), asyncio.create_task(self._orders.ended.wait())
         await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
         if task.done():
@@ -124,36 +118,36 @@ class Daemon:
         sync = self.settings.sync
         async with api.serving(sync.control_address, sync.control_port) as control:
             if self.settings.disable_auto_sync:
-                _say_disabled()
+                say_disabled()
             api.is_ready = True
-            _spare_what_stays()
+            spare_what_stays()
             self._notifier.ready()
             log.notice("daemon.ready", streams=len(scheduler.workers))
-            async with _running(
+            async with running(
                 scheduler.run(), self._show(scheduler), self._reload_when_asked(postgres, scheduler, api)
             ):
-                await self._ended.wait()
+                await self._orders.ended.wait()
                 api.is_ready = False
                 control.feed.close()
-                await drain_bounded(postgres, scheduler.drain(f"stopped by {self._stopped_by}"))
+                await drain_bounded(postgres, scheduler.drain(f"stopped by {self._orders.ended_by}"))
 
     async def _add(self, postgres: Postgres, scheduler: Scheduler, api: DaemonApi, account: AccountSettings) -> None:
         """Serve an account's stream; one with a changed identity is left out, and said."""
         stream = stream_of(account)
-        if stream in scheduler.workers or stream in self._refused:
+        if stream in scheduler.workers or stream in scheduler.refused:
             return
         await accounts.register(postgres, stream)
         try:
             await accounts.pin_identity(postgres, stream, host=account.host, username=account.username)
         except ConfigError as error:
-            self._refused.add(stream)
+            scheduler.refused[stream] = str(error)
             log.error("account.refused", account=account.name, error=str(error))
             return
         scheduler.add(StreamWorker(postgres, account, api.notice_change))
 
     async def _show(self, scheduler: Scheduler) -> None:
         """One line for `systemctl status`."""
-        while not self._ended.is_set():
+        while not self._orders.ended.is_set():
             self._notifier.status(status_line(scheduler))
             await asyncio.sleep(STATUS_SECONDS)
 
@@ -161,24 +155,19 @@ class Daemon:
         while True:
             try:
                 async with asyncio.timeout(ADD_AGAIN_SECONDS if self._owed else None):
-                    await self._reload.wait()
+                    await self._orders.reload.wait()
             except TimeoutError:
                 await self._add_new(postgres, scheduler, api)
                 continue
-            self._reload.clear()
-            if self._ended.is_set():
+            self._orders.reload.clear()
+            if self._orders.ended.is_set():
                 continue  # nothing begins any more, and READY after STOPPING would be a lie
             self._notifier.reloading()
-            try:
-                settings = await asyncio.to_thread(self._load)  # files, perhaps on a slow disk
-            except ConfigError as error:
-                for problem in error.problems:
-                    log.error("config.refused", problem=problem)
-                log.error("config.kept", reason="the new configuration has problems; the old one stays")
-            else:
+            settings = await read_anew(self._load)
+            if settings is not None:
                 self._apply(settings, scheduler, api)
                 await self._add_new(postgres, scheduler, api)
-            if not self._ended.is_set():
+            if not self._orders.ended.is_set():
                 self._notifier.ready()
 
     async def _add_new(self, postgres: Postgres, scheduler: Scheduler, api: DaemonApi) -> None:
@@ -198,19 +187,21 @@ class Daemon:
         """From the next run on. What cannot change while we run is said."""
         old = self.settings
         self.settings = api.settings = settings
-        self._refused.clear()  # somebody may have confirmed it
+        scheduler.refused.clear()  # somebody may have confirmed it
         scheduler.enabled = not settings.disable_auto_sync
         if settings.disable_auto_sync and not old.disable_auto_sync:
-            _say_disabled()
+            say_disabled()
         for stream in scheduler.workers.keys() - {stream_of(account) for account in settings.accounts}:
+            worker = scheduler.workers[stream]
             scheduler.remove(stream)
-            log.warning("account.removed", stream=str(stream))
+            with about(stream, worker.run_id):
+                log.warning("account.removed", **({"note": "its run goes on to its end"} if worker.is_running else {}))
         for account in settings.accounts:
-            worker = scheduler.workers.get(stream_of(account))
-            if worker is not None and _login_of(worker.account) != _login_of(account):
-                scheduler.remove(worker.stream)  # whether it may be served is for `_add` to find out
-            elif worker is not None:
-                worker.account = account
+            served = scheduler.workers.get(stream_of(account))
+            if served is not None and _login_of(served.account) != _login_of(account):
+                self._end(scheduler, served)
+            elif served is not None:
+                served.reconfigure(account)
         fixed = ("control_address", "control_port")
         if any(getattr(old.sync, name) != getattr(settings.sync, name) for name in fixed) or (
             old.database != settings.database
@@ -218,78 +209,37 @@ class Daemon:
             log.warning("config.needs_restart", settings="control address and port, database")
         log.notice("config.reloaded", accounts=len(settings.accounts))
 
-    def _listen_to_signals(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _end(self, scheduler: Scheduler, worker: StreamWorker) -> None:
+        """Another login: whether it may be served is for `_add` to find out. A run does not go on meanwhile: where
+        somebody has confirmed the new login, what the old one reads would be stored as the new one's."""
+        with about(worker.stream, worker.run_id):
+            log.warning("account.login_changed", **({"note": "its run is ended"} if worker.is_running else {}))
+        scheduler.remove(worker.stream)
+        worker.stop(Cause.SHUTDOWN, "the login of its account was changed")
 
-        def stop(number: signal.Signals) -> None:
-            if self._ended.is_set():
-                leave_at_once(128 + number)
-            self._stopped_by = number.name
-            log.notice("daemon.stopping", signal=number.name)
-            self._ended.set()
-            self._notifier.stopping()
-            self._notifier.status(f"stopping: {number.name}; storing the pages already received")
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
-
-
-def _spare_what_stays() -> None:
-    """Modules, classes and settings live as long as we do: 75,000 objects. To look through them all for garbage
-    stopped the event loop for 30 to 45 ms, every few hundred requests; without them it is 3 ms."""
-    gc.collect()
-    gc.freeze()
-
-
-@asynccontextmanager
-async def _running(*coroutines: object) -> AsyncIterator[None]:
-    """These beside the body; the failure of one ends the body."""
-    body = asyncio.current_task()
-    failed: list[BaseException] = []
-
-    def note(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            failed.append(error)
-            if body is not None:
-                body.cancel()
-
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]  # type: ignore[call-overload]
-    for task in tasks:
-        task.add_done_callback(note)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if failed:
-            raise failed[0] from None
-        raise
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def _say_stopping(self, signal_name: str) -> None:
+        log.notice("daemon.stopping", signal=signal_name)
+        self._notifier.status(f"stopping: {signal_name}; storing the pages already received")
 
 
 def _login_of(account: AccountSettings) -> tuple[str, str]:
     return account.host, account.username
 
 
-def _say_disabled() -> None:
-    log.warning("sync.disabled", note=DISABLED_NOTE)
-
-
 def status_line(scheduler: Scheduler) -> str:
     """What the streams do, the running ones first."""
-    running = [worker.view.status_line() for worker in scheduler.workers.values() if worker.is_running]
+    lines = [worker.view.status_line() for worker in scheduler.running]
     if scheduler.trouble is not None:
-        running.append(f"waiting: {scheduler.trouble}")
-    if running:
-        return "; ".join(running)
+        lines.append(f"waiting: {scheduler.trouble}")
+    if lines:
+        return "; ".join(lines)
+    if not scheduler.workers:
+        return "no account is served: each was refused; the log says why"
     if not scheduler.enabled:
         return DISABLED_NOTE
-    loop = asyncio.get_running_loop()
     paused = len(scheduler.paused & set(scheduler.workers))
-    due = [worker.due_at for worker in scheduler.workers.values() if worker.due_at is not None]
+    due = [due for worker in scheduler.workers.values() if (due := worker.next_run_seconds) is not None]
     parts = [f"{paused} paused"] if paused else []
     if due and paused < len(scheduler.workers):
-        parts.append(f"next run in {max(0, min(due) - loop.time()):.0f}s")
+        parts.append(f"next run in {min(due):.0f}s")
     return "idle" + (f", {', '.join(parts)}" if parts else "")

@@ -35,9 +35,16 @@ class StreamView(Observer):
 
     def claimed(self, claim: Claim, sweep: Sweep) -> None:
         """A run began."""
+        self._begin(claim, sweep.page_size, sweep.checkpoint, sweep.expected)
+
+    def planning(self, claim: Claim, page_size: int) -> None:
+        """A dry run began."""
+        self._begin(claim, page_size, 0, None)
+
+    def _begin(self, claim: Claim, page_size: int, checkpoint: int, expected: int | None) -> None:
         self.run_id, self.in_progress = claim.run_id, True
-        self.page = self._first_page = sweep.checkpoint
-        self.page_size, self.expected, self.requests = sweep.page_size, sweep.expected, 0
+        self.page = self._first_page = checkpoint
+        self.page_size, self.expected, self.requests = page_size, expected, 0
         self._began = asyncio.get_running_loop().time()
         self.started_at, self.last_checkpoint_at = datetime.now(UTC), None
         self._changed()

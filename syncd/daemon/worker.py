@@ -19,7 +19,13 @@ from syncd.contract.words import Cause
 from syncd.daemon.view import StreamView
 from syncd.engine.stop import StopSignal
 from syncd.ledger.situation import OpenRun, book_next
-from syncd.policy.schedule import Start, failure_backoff_seconds, is_failure, next_delay_seconds
+from syncd.policy.schedule import (
+    LONGEST_BACKOFF_SECONDS,
+    Start,
+    failure_backoff_seconds,
+    is_failure,
+    next_delay_seconds,
+)
 from syncd.runtime.log import about
 from syncd.runtime.outage import outage
 from syncd.runtime.postgres import Postgres
@@ -43,11 +49,20 @@ class StreamWorker:
         self.enabled = True
         """Whether runs begin by themselves: the scheduler's word."""
         self.due_at: float | None = None
-        """When its next run is due, in the event loop's seconds; None where it has no schedule."""
+        """When its next run is due, in the event loop's seconds; None where none begins by itself."""
+        self.is_booked = True
+        """Whether the ledger has this slot, too: else the scheduler books it at its next look."""
+        self._lost_in_a_row = 0
         self._task: asyncio.Task[None] | None = None
         self._stop = StopSignal()
         self._skipped_for: UUID | None = None
         self._held_until = 0.0
+        self._is_leaving = False
+
+    @property
+    def run_id(self) -> UUID | None:
+        """Of the run that lives here; None where there is none, or where it has not been claimed yet."""
+        return self.view.run_id if self.view.in_progress else None
 
     @property
     def is_running(self) -> bool:
@@ -62,7 +77,7 @@ class StreamWorker:
     @property
     def is_scheduled(self) -> bool:
         """Whether its runs begin by themselves."""
-        return self.enabled and self.account.sync.interval_seconds > 0
+        return self.enabled and not self._is_leaving and self.account.sync.interval_seconds > 0
 
     @property
     def is_due(self) -> bool:
@@ -71,7 +86,23 @@ class StreamWorker:
 
     def schedule_in(self, seconds: float) -> None:
         """Set the next slot; none where the stream has no schedule."""
-        self.due_at = asyncio.get_running_loop().time() + seconds if self.is_scheduled else None
+        self._set_slot(seconds if self.is_scheduled else None)
+
+    def look_again_in(self, seconds: float) -> None:
+        """Set the next slot, and leave the ledger's as it is: another daemon's, or what the end of a run will book."""
+        self.schedule_in(seconds)
+        self.is_booked = True
+
+    def _set_slot(self, seconds: float | None) -> None:
+        self.due_at = None if seconds is None else asyncio.get_running_loop().time() + seconds
+        self.is_booked = seconds is None
+
+    @property
+    def next_run_seconds(self) -> float | None:
+        """From now to the next slot, 0 where it has come; None where nothing begins by itself."""
+        if self.due_at is None or not self.enabled:
+            return None
+        return max(0.0, self.due_at - asyncio.get_running_loop().time())
 
     def next_delay_seconds(self) -> float:
         """From now to the next slot."""
@@ -100,6 +131,22 @@ class StreamWorker:
         self._stop = StopSignal()
         self.view.max_requests = request.max_requests or self.account.sync.max_requests
         self._task = asyncio.create_task(self._run(request), name=f"run of {self.stream}")
+
+    def reconfigure(self, account: AccountSettings) -> None:
+        """These settings count from the next run on; a shorter interval brings that nearer."""
+        interval, self.account = self.account.sync.interval_seconds, account
+        if account.sync.interval_seconds == 0:
+            self._set_slot(None)
+        elif account.sync.interval_seconds < interval and not self.failures and self.due_at is not None:
+            self.schedule_in(min(self.next_run_seconds or 0.0, self.next_delay_seconds()))
+
+    def leave(self) -> None:
+        """Its account was taken out of the configuration: a run that lives goes on, and none follows it."""
+        self._is_leaving, self.due_at = True, None
+
+    def come_back(self, account: AccountSettings) -> None:
+        """Its account is there again before its run has ended; these settings count from the next run on."""
+        self._is_leaving, self.account = False, account
 
     def stop(self, cause: Cause, message: str) -> None:
         """Ask the run to end; pages already received are stored."""
@@ -147,8 +194,7 @@ class StreamWorker:
         """A dry run takes no sync's place."""
         if self.due_at is None:
             self.schedule_in(self.next_delay_seconds())
-        now = asyncio.get_running_loop().time()
-        self._say(report, 0.0 if self.due_at is None else max(0.0, self.due_at - now))
+        self._say(report)
 
     async def _book(self, report: RunReport) -> None:
         """Set the next slot, here and in the ledger, so that a restart does not forget a backoff."""
@@ -156,24 +202,34 @@ class StreamWorker:
         if report.outcome is not None and report.outcome.cause is not Cause.LEASE_LOST:
             failed = is_failure(report.outcome.cause)
             self.failures = self.failures + 1 if failed else 0
-        seconds = self.next_delay_seconds()
-        asked = report.outcome.next_attempt_seconds if report.outcome is not None else None
-        seconds = max(seconds, asked or 0.0)
-        self.schedule_in(seconds)
-        self._say(report, seconds)
+        self._schedule_after(report.outcome)
+        self._say(report)
         try:
             async with asyncio.timeout(LONGEST_BOOKING_SECONDS):  # a frozen server never answers
-                booked = seconds if self.is_scheduled else None
-                await book_next(self._postgres, self.stream, seconds=booked, failed=failed)
+                seconds = self.next_run_seconds if self.is_scheduled else None
+                await book_next(self._postgres, self.stream, seconds=seconds, failed=failed)
+                self.is_booked = True
         except (SyncError, TimeoutError) as error:
             log.warning("schedule.not_kept", error=str(error) or "no answer in time")
 
-    def _say(self, report: RunReport, seconds: float) -> None:
+    def _schedule_after(self, outcome: Outcome | None) -> None:
+        """Who lost its lease goes on soon, with or without a schedule, as whoever finds its dead run would."""
+        seconds = self.next_delay_seconds()
+        if outcome is None or outcome.cause is not Cause.LEASE_LOST:
+            self._lost_in_a_row = 0
+            asked = outcome.next_attempt_seconds if outcome is not None else None
+            self.schedule_in(max(seconds, asked or 0.0))
+            return
+        retry = RETRY_SECONDS * 2.0 ** min(self._lost_in_a_row, 10) * random.uniform(0.75, 1.25)  # noqa: S311  # no herd
+        self._lost_in_a_row += 1
+        self._set_slot(min(retry, LONGEST_BACKOFF_SECONDS) if self.enabled and not self._is_leaving else None)
+
+    def _say(self, report: RunReport) -> None:
         if isinstance(report.refused, Busy):
             self.skip_slot(report.refused.run_id)
         elif isinstance(report.refused, Paused):
             log.info("slot.held_back", by=report.refused.by, reason=report.refused.reason)
         elif report.run_id is not None:
-            report.say_end(seconds if self.due_at is not None else None)
+            report.say_end(self.next_run_seconds)
         elif report.outcome is not None:
             log.error("run.not_begun", error=report.outcome.message)

@@ -14,10 +14,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,6 +28,7 @@ from syncd.contract.errors import FatalError
 _PR_SET_PDEATHSIG = 1
 _END_SECONDS = 20.0
 _ANSWER_SECONDS = 30.0
+_LOOK_SECONDS = 0.25
 _LOG_CHARACTERS_SHOWN = 2000
 
 
@@ -94,10 +97,36 @@ def tail_of(log: Path) -> str:
     return log.read_text("utf-8", "replace")[-_LOG_CHARACTERS_SHOWN:].strip()
 
 
-def start_process(command: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
-    """A process in a group of its own, which dies with us."""
-    # preexec_fn is safe here: we have one thread
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=_dying_with_us(), **streams)
+def start_process(
+    command: Sequence[str], *, extra: Mapping[str, str] = MappingProxyType({}), **streams: Any
+) -> subprocess.Popen[bytes]:
+    """A process in a group of its own, which dies with us. extra: further variables of its environment."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        process_group=0,
+        preexec_fn=_dying_with_us(),  # safe here: we have one thread
+        env=os.environ | extra,
+        **streams,
+    )
+
+
+def wait_until_ready(
+    process: subprocess.Popen[bytes], name: str, ask: Callable[[], object], said: Callable[[], str]
+) -> None:
+    """Until `ask` raises no FatalError any more. FatalError with what it has said where it ends, or is silent."""
+    until = time.monotonic() + _ANSWER_SECONDS
+    while True:
+        if process.poll() is not None:
+            raise FatalError(f"{name} did not start: {said()}")
+        try:
+            ask()
+        except FatalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_LOOK_SECONDS)
+        else:
+            return
 
 
 @contextmanager

@@ -8,15 +8,15 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPException
 from typing import Any
 
 import click
 
 from syncd.contract.errors import FatalError
-from syncd.demo.children import ended, exchange, start_process, syncd, tail_of
+from syncd.demo.children import ended, exchange, start_process, syncd, tail_of, wait_until_ready
 from syncd.demo.place import Place
 
 _READY_SECONDS = 30.0
@@ -25,18 +25,21 @@ _LOOK_SECONDS = 0.25
 _QUARTER = 25
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has just now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody has just now, each another one."""
+    with ExitStack() as stack:
+        taken = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in taken:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in taken]
 
 
 class Control:
     """The control port of the demo's daemon."""
 
-    def __init__(self, place: Place, port: int) -> None:
+    def __init__(self, place: Place, port: int, process: subprocess.Popen[bytes]) -> None:
         self._place = place
+        self._process = process
         self.address = f"127.0.0.1:{port}"
 
     def curl(self, path: str, *, method: str = "GET", body: str = "") -> str:
@@ -65,6 +68,15 @@ class Control:
         document: dict[str, Any] = json.loads(text)
         return document
 
+    @contextmanager
+    def frozen(self) -> Iterator[int]:
+        """SIGSTOP until the end of the block, whatever ends it: a frozen daemon would not heed a SIGTERM. Its pid."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield self._process.pid
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
     def follow(self, run_id: str) -> dict[str, Any]:
         """Print how far the run is, at each quarter, until it has ended; how it ended."""
         shown = -1
@@ -78,13 +90,13 @@ class Control:
 
 
 @contextmanager
-def daemon(place: Place, options: list[str], port: int) -> Iterator[Control]:
-    """`syncd serve`, ready; told to end (SIGTERM) at the end of the block, with exit code 0."""
+def daemon(place: Place, options: list[str], port: int, extra: Mapping[str, str]) -> Iterator[Control]:
+    """`syncd serve`, ready; told to end (SIGTERM) at the end of the block, with exit code 0. extra: variables."""
     with place.daemon_log.open("w", encoding="utf-8") as log:
-        process = start_process(syncd("serve", *options), stdout=log, stderr=log)
+        process = start_process(syncd("serve", *options), stdout=log, stderr=log, extra=extra)
     with ended(process):
-        control = Control(place, port)
-        _wait_until_ready(process, control, lambda: tail_of(place.daemon_log))
+        control = Control(place, port, process)
+        wait_until_ready(process, "the daemon", lambda: control.call("/readyz"), lambda: tail_of(place.daemon_log))
         yield control
         click.echo("SIGTERM to the daemon: it stores what it has received, and ends.")
         process.send_signal(signal.SIGTERM)
@@ -92,18 +104,3 @@ def daemon(place: Place, options: list[str], port: int) -> Iterator[Control]:
         if code != 0:
             raise FatalError(f"the daemon ended with exit code {code}: {tail_of(place.daemon_log)}")
         click.echo("It has ended with exit code 0.")
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], control: Control, said: Callable[[], str]) -> None:
-    until = time.monotonic() + _READY_SECONDS
-    while True:
-        if process.poll() is not None:
-            raise FatalError(f"the daemon did not start: {said()}")
-        try:
-            control.call("/readyz")
-        except FatalError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(_LOOK_SECONDS)
-        else:
-            return

@@ -6,7 +6,7 @@
       credentials/     nobody else's are read; control-token, made anew with every start
       control.header   the same token as curl reads it
       daemon/          what the daemon leaves for `syncd stop`
-      sandbox.log, daemon.log
+      sandbox.log, daemon.log, monitor.log
 
 The commands get all three places by name, and none of our environment's settings: a demo started in the shell
 of a production host must not see that host's database or marketplace account.
@@ -59,6 +59,10 @@ class Place:
         return self.folder / "daemon.log"
 
     @property
+    def monitor_log(self) -> Path:
+        return self.folder / "monitor.log"
+
+    @property
     def header(self) -> Path:
         return self.folder / "control.header"
 
@@ -66,7 +70,7 @@ class Place:
     def runtime(self) -> Path:
         return self.folder / "daemon"
 
-    def write_settings(self, conninfo: str, marketplace: dict[str, str], *, control_port: int) -> None:
+    def write_settings(self, conninfo: str, marketplace: dict[str, str], *, control_port: int, page_port: int) -> None:
         """All files, for a database and a marketplace that run now, and a daemon that will."""
         for folder in (self.credentials, self.runtime):
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -80,6 +84,7 @@ class Place:
             "EMAG_API_USERNAME": marketplace["username"],
             "EMAG_API_PASSWORD": marketplace["password"],
             "EMAG_SYNC_CONTROL_PORT": str(control_port),
+            "EMAG_SYNC_METRICS_PORT": str(page_port),
         }
         _write_secret(self.env_file, "".join(f"{name}='{value}'\n" for name, value in lines.items()))
 

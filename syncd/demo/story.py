@@ -1,7 +1,8 @@
 """The demo from its first line to its last.
 
     PostgreSQL → marketplace → migrate → sync → the marketplace changes → sync → what changed → queries
-        → daemon: a sync through its control API, its status, its end
+        → monitor: its page → daemon: a sync through its control API, its status
+        → the daemon freezes in the middle of a sync, the monitor ends and resumes it → the end of both
 
 Started again, it finds the database of the last time, while the marketplace begins anew with the same offers:
 the first sync then shows what has changed back, or goes on where an interrupted one stopped. Another number
@@ -29,8 +30,9 @@ from psycopg import sql
 from syncd.contract.errors import FatalError
 from syncd.demo import queries
 from syncd.demo.children import Marketplace, marketplace, run, syncd
-from syncd.demo.control import Control, daemon, free_port
+from syncd.demo.control import Control, daemon, free_ports
 from syncd.demo.place import Place, default_folder, forget_foreign_settings
+from syncd.demo.watch import LEASE, Page, monitor, show_rescue
 from syncd.runtime.embedded import EmbeddedPostgres
 from syncd.runtime.embedded.binaries import Source
 
@@ -59,25 +61,21 @@ class Demo:
         self._offers = offers
         self._verbose = ["-" + "v" * verbose] if verbose else []
         self._server = EmbeddedPostgres(self._place.folder, durable=False, prefer=prefer)
+        self._control_port = self._page_port = 0
 
     def play(self, *, keep_running: bool) -> None:
-        """From nothing to two syncs, their results and a daemon. Whatever ends it, nothing is left running."""
+        """From nothing to two syncs, their results, both services, a rescue. Whatever ends it, nothing goes on."""
         forget_foreign_settings(os.environ, self._place)
         with _signals_as_exceptions():
             click.echo(f"Everything lies in {self._place.folder}: `{self._again('--remove')}` deletes it.")
             try:
                 with self._server, marketplace(self._offers, self._place.sandbox_log) as shop:
-                    port = free_port()
-                    self._tell(shop, port)
-                    _title("The daemon: `syncd serve` syncs on a schedule and on demand")
-                    with daemon(self._place, [*self._options(), *self._verbose], port) as control:
-                        self._tell_of_the_daemon(control)
-                        if keep_running:
-                            self._wait(control)
+                    self._tell_of_syncs(shop)
+                    self._tell_of_services(keep_running=keep_running)
                     _ignore_signals()
             except psycopg.Error as error:
                 raise FatalError(f"the demo's PostgreSQL: {str(error).strip()}") from error
-        click.echo("\nPostgreSQL, the marketplace and the daemon have stopped; the data stays where it is.")
+        click.echo("\nPostgreSQL, the marketplace, daemon and monitor have stopped; the data stays where it is.")
         click.echo(f"  connect to it   {self._again('--keep-running')}")
         click.echo(f"  delete it       {self._again('--remove')}")
 
@@ -87,7 +85,7 @@ class Demo:
         self._server.remove()
         return existed
 
-    def _tell(self, shop: Marketplace, control_port: int) -> None:
+    def _tell_of_syncs(self, shop: Marketplace) -> None:
         database = f"demo_{self._offers}"
         conninfo = self._server.conninfo(database)
         made_by = {"local": "this machine's", "wheel": "the wheel's"}[self._server.binaries.source]
@@ -97,7 +95,8 @@ class Demo:
             f"{shop.facts['base_url']} with {self._offers:,} offers, 100 a page, 3 calls a second: as the real one"
         )
         is_new = self._create_database(database)
-        self._place.write_settings(conninfo, shop.facts, control_port=control_port)
+        self._control_port, self._page_port = free_ports(2)
+        self._place.write_settings(conninfo, shop.facts, control_port=self._control_port, page_port=self._page_port)
         self._command("migrate")
 
         _title("First sync" if is_new else "First sync, into the data of an earlier demo")
@@ -113,6 +112,33 @@ class Demo:
         with psycopg.connect(conninfo, autocommit=True) as connection:
             for query in (queries.CHANGE_LOG, *queries.QUERIES):
                 queries.show(connection, query)
+
+    def _tell_of_services(self, *, keep_running: bool) -> None:
+        options = [*self._options(), *self._verbose]
+        _title("The monitor: `sync-monitor serve` watches every sync, and is right when the daemon is wrong")
+        with monitor(self._place, options, self._page_port) as page:
+            click.echo(f"Its page, for a browser: {page.url}")
+            self._tell_of_the_page(page)
+            _title("The daemon: `syncd serve` syncs on a schedule and on demand")
+            with daemon(self._place, options, self._control_port, LEASE) as control:
+                self._tell_of_the_daemon(control)
+                _title("The daemon freezes; the monitor ends what is stuck, and resumes it")
+                self._tell_of_the_rescue(control, page)
+                if keep_running:
+                    self._wait(control, page)
+
+    def _tell_of_the_page(self, page: Page) -> None:
+        _show_command(f"{page.curl} | head -1")
+        click.echo(page.sentence())
+
+    def _tell_of_the_rescue(self, control: Control, page: Page) -> None:
+        conninfo = self._server.conninfo(f"demo_{self._offers}")
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            successor = show_rescue(connection, control)
+        if successor is not None:
+            run = control.follow(successor)
+            click.echo(json.dumps({name: run[name] for name in ("triggered_by", "status", "cause", "fetched")}))
+        self._tell_of_the_page(page)
 
     def _tell_of_the_daemon(self, control: Control) -> None:
         click.echo(f"It answers at {control.address}. The token for calls that change something is in the folder.")
@@ -157,10 +183,11 @@ class Demo:
             click.echo(f"Exit code {EXIT_PARTIAL}, partial: the same command once more.")
         raise FatalError(f"no sync was complete after {runs} runs; logs are in {self._place.folder}")
 
-    def _wait(self, control: Control) -> None:
+    def _wait(self, control: Control, page: Page) -> None:
         psql = self._server.binaries.folder / "psql"
         program = str(psql) if psql.exists() else "psql"
         _title("It keeps running until you press Ctrl-C")
+        click.echo(f"In a browser:  {page.url}")
         click.echo("In another terminal:")
         click.echo(f"  {shlex.join([program, self._server.conninfo(f'demo_{self._offers}')])}")
         click.echo(f"  {_shown('status', *self._options(), '--watch')}")

@@ -97,6 +97,7 @@ class Calls:
         self._begun: deque[float] = deque(maxlen=WINDOW_CALLS)
         self._deadline = deadline
         self._failed_before = True  # an earlier process may have: the first success clears the ledger
+        self._has_declared = False
         self._failed_probes = 0
         self._last_probe: CallError | None = None
         self.near = NearCaps()
@@ -123,7 +124,7 @@ class Calls:
         )
         started = asyncio.get_running_loop().time()
         try:
-            return await retrying(self._attempt, endpoint, call)
+            return await retrying(self._attempt, endpoint, subject, call)
         except CallError as error:
             attempts: int = retrying.statistics.get("attempt_number", 1)
             seconds = asyncio.get_running_loop().time() - started
@@ -131,7 +132,7 @@ class Calls:
             error.args = (f"{subject}: {error} after {times}",)
             raise
 
-    async def _attempt(self, endpoint: str, call: Callable[[], Awaitable[T]]) -> T:
+    async def _attempt(self, endpoint: str, subject: str, call: Callable[[], Awaitable[T]]) -> T:
         self._stop.check()
         if self.admitted >= self.max_requests:
             raise Halt(Outcome(Cause.CAP_REQUESTS, f"reached the cap of {self.max_requests} requests a run"))
@@ -139,11 +140,13 @@ class Calls:
         self.near.note("requests", self.admitted, self.max_requests)
         slot = await self._wait_for_slot()
         loop = asyncio.get_running_loop()
-        started = loop.time()
+        started, activity = loop.time(), self._recorder.activity
+        begun = activity.call_began(endpoint, subject, started)
         try:
             result = await self._stop.unless_set(call())
         except CallError as error:
             seconds = loop.time() - started
+            activity.call_ended(begun, loop.time(), outcome=error.reason, status=error.status)
             self._recorder.call_ended(endpoint, seconds, error.reason)
             facts = {"reason": error.reason, "status": error.status, "duration_ms": round(seconds * 1000)}
             log.debug("call.failed", endpoint=endpoint, **facts, error=str(error))
@@ -152,7 +155,13 @@ class Calls:
                 self._failed_probes += 1
                 self._check_outage(error)
             raise
+        except BaseException as error:  # a stop, or the end of the run
+            activity.call_ended(begun, loop.time(), outcome="abandoned")
+            if isinstance(error, Halt | asyncio.CancelledError):
+                self._recorder.call_abandoned(endpoint)
+            raise
         seconds = loop.time() - started
+        activity.call_ended(begun, loop.time(), outcome="answered")
         self._recorder.call_ended(endpoint, seconds, None)
         log.debug("call.answered", endpoint=endpoint, duration_ms=round(seconds * 1000))
         self.answered = True
@@ -218,20 +227,22 @@ class Calls:
         self._observer.retrying(str(error), state.attempt_number, seconds)
         if cause is Cause.RATE_LIMITED:  # for everybody on this login, not for this call alone
             await persist(lambda: self._budget.push_out(seconds), self._stop)
-        await self._declare(seconds, f"attempt {state.attempt_number} failed: {error}", cause)
+        await self._declare(seconds, f"attempt {state.attempt_number} failed: {error}", cause, has_failed=True)
 
     async def _wait(self, seconds: float, reason: str, cause: Cause) -> None:
         if seconds > 0:
             await self._declare(seconds, reason, cause)
             await self._stop.sleep(seconds)
 
-    async def _declare(self, seconds: float, reason: str, cause: Cause) -> None:
+    async def _declare(self, seconds: float, reason: str, cause: Cause, *, has_failed: bool = False) -> None:
         """Write a wait down before it begins; Halt where it would outlast the run."""
         left = self._deadline - asyncio.get_running_loop().time()
         if seconds >= left:
             message = f"{reason}: the wait of {seconds:.0f} s would outlast the run's {max(0, left):.0f} s left"
             raise Halt(Outcome(cause, message, next_attempt_seconds=seconds))
-        if seconds > DECLARED_ABOVE_SECONDS:
+        # Short ones, too, after a declared one: what the run does since its end is no oversleeping.
+        if seconds > DECLARED_ABOVE_SECONDS or (has_failed and self._has_declared):
+            self._has_declared = True
             log.info("wait.declared", seconds=round(seconds, 1), reason=reason)
             self._observer.waiting(reason, seconds)
             claim = self._claim

@@ -24,6 +24,7 @@ from syncd.runtime.postgres import Postgres
 log = structlog.get_logger()
 
 RETRY_SECONDS = 0.5
+FIRST_FLUSH_SECONDS = 1.0  # a run that freezes at once should leave a trace, too
 
 
 async def keep_lease(holder: LeaseHolder, claim: Claim, stop: StopSignal) -> None:
@@ -57,10 +58,17 @@ async def watch_trust(holder: LeaseHolder, claim: Claim, stop: StopSignal) -> No
 
 
 async def keep_books(postgres: Postgres, claim: Claim, recorder: Recorder, stop: StopSignal) -> None:
-    """Write the accumulators and look for a cancel, until cancelled."""
+    """Write the accumulators and what the run does, and look for a cancel, until cancelled. At a stop at once: if
+    the run then does not end, the monitor can read where its tasks stood."""
+    pause, is_stopping = FIRST_FLUSH_SECONDS, False
     while True:
-        await asyncio.sleep(FLUSH_SECONDS)
+        if is_stopping:
+            await asyncio.sleep(pause)
+        else:
+            await stop.wait_at_most(pause)
+        pause, is_stopping = FLUSH_SECONDS, stop.outcome is not None
         try:
+            await recorder.activity.keep(postgres, claim, asyncio.get_running_loop().time())
             await recorder.flush(postgres, claim.run_id)
             cancelled_by = await load_cancel(postgres, claim)
         except DatabaseAwayError:

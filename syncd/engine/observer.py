@@ -12,6 +12,9 @@ class Observer:
     def claimed(self, claim: Claim, sweep: Sweep) -> None:
         """The run has its stream."""
 
+    def planning(self, claim: Claim, page_size: int) -> None:
+        """The run has its stream; it is a dry one, which stores nothing."""
+
     def entered(self, phase: Phase, expected: int | None) -> None:
         """A phase began; expected records where known."""
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from syncd.contract.errors import CallError
 from syncd.contract.records import Page
-from syncd.contract.runs import Outcome
+from syncd.contract.runs import Caps, Outcome
 from syncd.contract.words import Cause
 from syncd.engine.calls import Calls
 from syncd.engine.stop import Halt, StopSignal
@@ -46,6 +46,29 @@ class Span:
     last: int
     cap: Outcome
     expected: int | None
+
+
+def limit_reached(most: int) -> Outcome:
+    """The end of a run that may take so many records."""
+    return Outcome(Cause.CAP_RECORDS, f"reached the limit of {most} records")
+
+
+def span_within(
+    caps: Caps, page_size: int, expected: int | None, *, checkpoint: int = 0, pages: int = 0, records: int = 0
+) -> Span:
+    """From the checkpoint (once more) to the cap on pages, or to the page in which the limit of records is reached.
+
+    pages, records: what the run has used of its caps already.
+    """
+    last = checkpoint + caps.max_pages - pages
+    cap = Outcome(Cause.CAP_PAGES, f"reached the cap of {caps.max_pages} pages a run")
+    if caps.max_records is not None:
+        most = caps.max_records - records
+        limited = checkpoint + most // page_size + 1
+        passes_limit = expected is None or most < expected - checkpoint * page_size
+        if passes_limit and limited < last:
+            last, cap = limited, limit_reached(caps.max_records)
+    return Span(max(1, checkpoint), last, cap, expected)
 
 
 Storing = Callable[[], asyncio.Task[None] | None]

@@ -23,7 +23,7 @@ from syncd.contract.runs import BatchResult, Caps, Claim, Outcome, Sweep
 from syncd.contract.words import Cause, Phase
 from syncd.engine.calls import Calls, persist
 from syncd.engine.observer import Observer
-from syncd.engine.reader import PageReader, Span
+from syncd.engine.reader import PageReader, Span, limit_reached, span_within
 from syncd.engine.saying import NEAR_SHARE
 from syncd.engine.stop import Halt, StopSignal
 from syncd.engine.storing import Storing
@@ -74,6 +74,7 @@ class Run:
         self._postgres = postgres
         self._claim = claim
         self._source = source
+        self._recorder = recorder
         self._stop = stop
         self._observer = observer
         self._options = options
@@ -108,6 +109,7 @@ class Run:
         except Halt as halt:
             return halt.outcome
         except LeaseLostError as error:
+            self._recorder.add("fence_rejections")
             self._stop.stop(Cause.LEASE_LOST, str(error))
             return Outcome(Cause.LEASE_LOST, str(error))
         except CallError as error:
@@ -179,7 +181,8 @@ class Run:
         try:
             end = await self._store_all(sweep, reader, guard)
         except asyncio.CancelledError:
-            await self._storing.abandon()
+            if await self._storing.abandon():
+                self._recorder.add("fence_rejections")
             raise
         except (Halt, SyncError):
             await self._storing.settle()
@@ -201,17 +204,8 @@ class Run:
         return reader.end
 
     def _span(self, sweep: Sweep) -> Span:
-        """From the checkpoint (once more) to the cap on pages, or to the page in which --limit is reached."""
-        caps, checkpoint = self._options.caps, sweep.checkpoint
-        last = checkpoint + caps.max_pages - self._pages_read
-        cap = Outcome(Cause.CAP_PAGES, f"reached the cap of {caps.max_pages} pages a run")
-        if caps.max_records is not None:
-            most = caps.max_records - self._records_stored
-            limited = checkpoint + most // sweep.page_size + 1
-            passes_limit = sweep.expected is None or most < sweep.expected - checkpoint * sweep.page_size
-            if passes_limit and limited < last:
-                last, cap = limited, _limit_reached(caps.max_records)
-        return Span(max(1, checkpoint), last, cap, sweep.expected)
+        used = {"pages": self._pages_read, "records": self._records_stored}
+        return span_within(self._options.caps, sweep.page_size, sweep.expected, checkpoint=sweep.checkpoint, **used)
 
     def _cut_at_loop(self, guard: LoopGuard, batch: list[Page]) -> str | None:
         """Drop the pages from the first looping one on; return why."""
@@ -232,7 +226,7 @@ class Run:
                 if index:
                     await self._put(sweep, batch[:index])
                 await self._put(sweep, [page.first(most - self._records_stored)], listed=False)
-                return _limit_reached(most)
+                return limit_reached(most)
             self._records_stored += len(page.keys)
         await self._put(sweep, batch)
         return None
@@ -261,7 +255,3 @@ class Run:
     async def _enter(self, phase: Phase, sweep: Sweep) -> None:
         await persist(lambda: enter_phase(self._postgres, self._claim, phase), self._stop)
         self._observer.entered(phase, sweep.expected)
-
-
-def _limit_reached(most: int) -> Outcome:
-    return Outcome(Cause.CAP_RECORDS, f"reached the limit of {most} records")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from syncd.contract.runs import Outcome
@@ -29,11 +29,15 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.outcome: Outcome | None = None
+        self.before: Callable[[Cause], None] = lambda cause: None
+        """Called once, before anything hears of the stop."""
         self._event = asyncio.Event()
         self.lease_lost = asyncio.Event()
 
     def stop(self, cause: Cause, message: str) -> None:
         """End the run as soon as what has been received is stored."""
+        if self.outcome is None:
+            self.before(cause)
         if cause is Cause.LEASE_LOST:
             self.outcome = Outcome(cause, message)
             self.lease_lost.set()
@@ -49,6 +53,10 @@ class StopSignal:
     async def wait(self) -> None:
         """Until the signal is set."""
         await self._event.wait()
+
+    async def wait_at_most(self, seconds: float) -> None:
+        """Until the signal is set, or so long."""
+        await wait_at_most(self._event, seconds)
 
     async def sleep(self, seconds: float) -> None:
         """Sleep, or raise Halt as soon as the signal is set."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from syncd.contract.errors import LeaseLostError
 from syncd.contract.records import Page
 from syncd.contract.runs import BatchResult, Sweep
 from syncd.engine.calls import persist
@@ -43,12 +44,14 @@ class Storing:
             await self.task
             self.task, self._keys = None, frozenset()
 
-    async def abandon(self) -> None:
-        """Write no further; what was sent is the fence's to judge."""
-        if self.task is not None:
-            self.task.cancel()
-            await asyncio.gather(self.task, return_exceptions=True)
-            self.task = None
+    async def abandon(self) -> bool:
+        """Write no further; what was sent is the fence's to judge. Whether it has refused it."""
+        if self.task is None:
+            return False
+        self.task.cancel()
+        (end,) = await asyncio.gather(self.task, return_exceptions=True)
+        self.task = None
+        return isinstance(end, LeaseLostError)
 
     async def _write(
         self, sweep: Sweep, pages: Sequence[Page], compared: Compared, overlap_page: int, listed: bool

@@ -20,9 +20,11 @@ from syncd.engine.keeper import keep_books, keep_lease, watch_trust
 from syncd.engine.stop import StopSignal
 from syncd.ledger import claims
 from syncd.ledger.accumulators import Recorder
+from syncd.ledger.rescue import outcome_of
 from syncd.ledger.runs import load_run
 from syncd.runtime.deadman import DeadMan
 from syncd.runtime.postgres import Postgres
+from syncd.runtime.stacks import task_stacks
 
 log = structlog.get_logger()
 
@@ -41,6 +43,12 @@ async def work_under_lease(
     work: Callable[[], Awaitable[Outcome]],
 ) -> Outcome:
     """Do the work while the lease holds, and write how it ended."""
+
+    def note_stacks(cause: Cause) -> None:
+        if cause is Cause.CANCELLED:
+            recorder.activity.note_stacks(task_stacks())
+
+    stop.before = note_stacks
     deadman = DeadMan(claim.lease_seconds)
     deadman.start()
     keepers = [
@@ -64,7 +72,8 @@ async def work_under_lease(
 def _end_with(stop: StopSignal, keeper: asyncio.Task[None]) -> None:
     """A run whose keeper has failed would go on without its lease, its books or its cancel: it ends, and says why."""
     if not keeper.cancelled() and (error := keeper.exception()) is not None:
-        log.error("keeper.failed", exc_info=error)
+        known = isinstance(error, SyncError)  # of a fault of ours the traceback is wanted
+        log.error("keeper.failed", error=str(error), exc_info=None if known else error)
         cause = error.cause if isinstance(error, SyncError) else Cause.INTERNAL
         stop.stop(cause, f"{type(error).__name__} beside the work: {error}")
 
@@ -100,6 +109,9 @@ async def _release(
         try:
             async with asyncio.timeout(max(1.0, until - loop.time())):
                 await recorder.flush(postgres, claim.run_id)
+                if outcome.cause is Cause.CANCELLED:
+                    await recorder.activity.keep(postgres, claim, loop.time())
+                outcome = await outcome_of(postgres, claim, outcome)
                 released = await claims.release(postgres, claim, outcome)
         except (SyncError, TimeoutError) as error:
             if loop.time() >= until or not isinstance(error, DatabaseAwayError | TimeoutError):

@@ -9,14 +9,17 @@ from psycopg.rows import class_row
 
 from syncd.contract.errors import ConfigError
 from syncd.contract.words import Stream
+from syncd.ledger import pauses
 from syncd.runtime.postgres import Connection, Postgres
 
-_REGISTER = """
+_REGISTER = f"""
 WITH a AS (
     INSERT INTO account (source, name) VALUES (%(source)s, %(account)s)
     ON CONFLICT (source, name) DO UPDATE SET name = excluded.name RETURNING account_id),
+standing AS MATERIALIZED ({pauses.STANDING}),
 s AS (
-    INSERT INTO stream (account_id, resource) SELECT account_id, %(resource)s FROM a
+    INSERT INTO stream (account_id, resource, paused_at, paused_by, pause_reason)
+    SELECT account_id, %(resource)s, paused_at, paused_by, pause_reason FROM a LEFT JOIN standing ON true
     ON CONFLICT (account_id, resource) DO UPDATE SET resource = excluded.resource RETURNING stream_id)
 INSERT INTO lease (stream_id) SELECT stream_id FROM s ON CONFLICT DO NOTHING
 """
@@ -33,7 +36,7 @@ UPDATE account SET host = %(host)s, username_hash = %(hash)s, breaker_failures =
 
 
 async def register(postgres: Postgres, stream: Stream) -> None:
-    """Make the stream's rows where they are not there yet."""
+    """Make the stream's rows where they are not there yet; paused, where everything is."""
     async with postgres.connection(f"register {stream}") as connection:
         # Looked for first: the upsert below would wait for every page that is being written.
         cursor = await connection.execute(_REGISTERED, [stream.source, stream.account, stream.resource])

@@ -2,6 +2,9 @@
 
 A run collects deltas in memory; they are added to the ledger with each page, and at least every 5 s
 besides, because calls happen without pages. A kill -9 loses at most those 5 s.
+
+Nothing fences the additions: what happened has happened, also to a run that has lost its lease, and sums do not
+depend on who comes first.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
+from syncd.ledger.activity import Activity
 from syncd.runtime.postgres import Postgres
 
 LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -38,12 +42,13 @@ def parameters(deltas: Mapping[Delta, float]) -> dict[str, object]:
 
 
 class Recorder:
-    """The deltas of one run that are not in the ledger yet."""
+    """The deltas of one run that are not in the ledger yet; and what it does just now."""
 
     def __init__(self, stream_id: int) -> None:
         self.stream_id = stream_id
         self.requests = 0
         self.errors = 0
+        self.activity = Activity()
         self._deltas: defaultdict[Delta, float] = defaultdict(float)
 
     def add(self, metric: str, value: float = 1.0, *, endpoint: str = "", detail: str = "") -> None:
@@ -60,6 +65,11 @@ class Recorder:
         if reason is not None:
             self.errors += 1
             self.add("request_errors", endpoint=endpoint, detail=reason)
+
+    def call_abandoned(self, endpoint: str) -> None:
+        """One call was not waited for: the run was stopped meanwhile. The marketplace has counted it all the same."""
+        self.requests += 1
+        self.add("requests", endpoint=endpoint)
 
     def drain(self) -> dict[Delta, float]:
         """Take the deltas out; give them back with `restore` where they did not reach the ledger."""

@@ -21,21 +21,11 @@ from psycopg.rows import dict_row
 from syncd.contract.errors import DatabaseAwayError, FatalError, LeaseLostError
 from syncd.contract.runs import Busy, Claim, ClaimRequest, Outcome, Owner, Paused
 from syncd.contract.words import SWEEP_ENDED_BY, Cause, Stream, status_of
+from syncd.ledger.eviction import evict_silent_writers
 from syncd.runtime.postgres import Connection, Postgres, translated
 
 # Longer than the server lets any writer hold the row (see runtime.postgres.WRITER_LIMITS).
 _TAKEOVER_LOCK_TIMEOUT = "8s"
-
-# But for one: a session that waits for its client inside COPY heeds no timeout (tried on PostgreSQL 15: a
-# writer frozen there kept the lease row for as long as it was frozen). A statement of a writer ends within
-# 5 s; one that is older, holds the lease table and waits for its client, has a client that fell silent.
-_EVICT = """
-SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a
- WHERE a.datname = current_database() AND a.usename = current_user AND a.pid <> pg_backend_pid()
-   AND a.state = 'active' AND a.wait_event = 'ClientRead'
-   AND a.query_start < clock_timestamp() - interval '5 seconds'
-   AND EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.relation = 'lease'::regclass AND l.granted)
-"""
 
 _LOCK = """
 SELECT l.fence, l.run_id, l.expires_at > clock_timestamp() AS alive,
@@ -65,7 +55,7 @@ _START = """
 UPDATE run SET status = 'running', fence = %(fence)s, started_at = clock_timestamp(),
        heartbeat_at = clock_timestamp(), progress_at = clock_timestamp(),
        deadline_at = clock_timestamp() + make_interval(secs => %(timeout)s), timeout_seconds = %(timeout)s,
-       max_pages = %(pages)s, max_requests = %(requests)s, max_records = %(records)s
+       max_pages = %(pages)s, max_requests = %(requests)s, max_records = %(records)s, call_seconds = %(call)s
  WHERE run_id = %(run_id)s
 """
 
@@ -87,15 +77,9 @@ async def claim(
     try:
         return await _claim(postgres, request, proven_dead)
     except DatabaseAwayError:
-        if not await _evict_silent_writers(postgres, request.stream):
+        if not await evict_silent_writers(postgres):
             raise
     return await _claim(postgres, request, proven_dead)
-
-
-async def _evict_silent_writers(postgres: Postgres, stream: Stream) -> bool:
-    async with postgres.connection(f"claim {stream}") as connection:
-        row = await (await connection.execute(_EVICT)).fetchone()
-    return row is not None and row[0] > 0
 
 
 async def _claim(
@@ -145,6 +129,7 @@ async def _take(connection: Connection, claim: Claim, request: ClaimRequest) -> 
         "fence": claim.fence,
         "lease": claim.lease_seconds,
         "timeout": caps.timeout_seconds,
+        "call": request.call_seconds,
         "pages": caps.max_pages,
         "requests": caps.max_requests,
         "records": caps.max_records,

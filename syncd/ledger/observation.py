@@ -11,11 +11,13 @@ from syncd.contract.runs import Owner
 from syncd.contract.words import Status, Stream
 from syncd.runtime.postgres import Connection, Postgres
 
+# LATERAL … OFFSET 0: row by row. Left to itself the planner takes the open runs among millions for a single one,
+# and compares each of 500 with each stream.
 _OBSERVE = """
 SELECT r.run_id, a.source, a.name AS account, s.resource, r.status, r.fence, r.pages, r.last_page,
-       r.cancel_requested_by, s.paused_at IS NOT NULL AS paused, r.wait_reason,
+       r.cancel_requested_by, s.paused_at IS NOT NULL AS paused, r.wait_reason, r.started_at,
        l.owner_host, l.owner_boot, l.owner_pid, l.owner_started,
-       extract(epoch FROM n.at - r.queued_at)::float8 AS queued_seconds,
+       extract(epoch FROM n.at - greatest(r.queued_at, s.resumed_at))::float8 AS queued_seconds,
        extract(epoch FROM n.at - r.started_at)::float8 AS started_seconds,
        extract(epoch FROM n.at - r.progress_at)::float8 AS unmoved_seconds,
        extract(epoch FROM r.wait_until - n.at)::float8 AS wait_seconds_left,
@@ -23,9 +25,11 @@ SELECT r.run_id, a.source, a.name AS account, s.resource, r.status, r.fence, r.p
        extract(epoch FROM r.deadline_at - n.at)::float8 AS deadline_seconds_left,
        CASE WHEN l.run_id = r.run_id AND l.fence = r.fence
             THEN extract(epoch FROM l.expires_at - n.at)::float8 END AS lease_seconds_left,
-       EXISTS (SELECT FROM rescue c WHERE c.run_id = r.run_id) AS is_found
+       EXISTS (SELECT FROM rescue c WHERE c.run_id = r.run_id) AS is_found, r.call_seconds
   FROM (SELECT clock_timestamp() AS at) n CROSS JOIN run r
-  JOIN stream s USING (stream_id) JOIN account a USING (account_id) JOIN lease l USING (stream_id)
+  JOIN LATERAL (SELECT * FROM stream WHERE stream_id = r.stream_id OFFSET 0) s ON true
+  JOIN LATERAL (SELECT * FROM account WHERE account_id = s.account_id OFFSET 0) a ON true
+  JOIN lease l ON l.stream_id = r.stream_id
  WHERE r.status IN ('queued', 'running')
 """
 

@@ -25,7 +25,7 @@ SELECT r.run_id, a.source, a.name AS account, s.resource, r.status, r.cause, r.p
        CASE WHEN l.run_id = r.run_id THEN extract(epoch FROM l.expires_at - clock_timestamp())::float8 END
            AS lease_seconds_left,
        cardinality(c.keys) AS consent_keys, c.approved_at IS NOT NULL AS consent_approved, r.dry_run,
-       s.paused_by, s.pause_reason, w.ended_by AS sweep_ended_by
+       s.paused_by, s.pause_reason, w.ended_by AS sweep_ended_by, r.cancel_requested_by AS cancelled_by
   FROM run r JOIN stream s USING (stream_id) JOIN account a USING (account_id)
   LEFT JOIN sweep w ON w.sweep_id = r.sweep_id
   LEFT JOIN lease l ON l.stream_id = r.stream_id
@@ -143,6 +143,21 @@ async def enter_phase(postgres: Postgres, claim: Claim, phase: Phase) -> None:
         await connection.execute(
             "UPDATE run SET phase = %s WHERE run_id = %s AND fence = %s AND status = 'running'",
             [phase, claim.run_id, claim.fence],
+        )
+
+
+async def note_read(postgres: Postgres, claim: Claim, *, pages: int, fetched: int, requests: int, errors: int) -> None:
+    """What a dry run has used since it began: its progress, where no page is stored. May be repeated."""
+    async with postgres.connection("note what a dry run has read") as connection:
+        await connection.execute(
+            """
+            UPDATE run SET progress_at = clock_timestamp(), progress_seq = progress_seq + 1, phase = 'read',
+                   wait_until = CASE WHEN wait_until > clock_timestamp() THEN wait_until END,
+                   wait_reason = CASE WHEN wait_until > clock_timestamp() THEN wait_reason END,
+                   pages = %s, fetched = %s, requests = greatest(requests, %s), errors = greatest(errors, %s)
+             WHERE run_id = %s AND fence = %s AND status = 'running'
+            """,
+            [pages, fetched, requests, errors, claim.run_id, claim.fence],
         )
 
 

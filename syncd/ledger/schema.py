@@ -17,7 +17,7 @@ from syncd.contract.errors import DatabaseAwayError, SchemaError
 from syncd.contract.words import Cause
 from syncd.runtime.postgres import Connection, Postgres, drop_session, translated
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 OUR_TABLES = (
     "account",
     "stream",
@@ -30,6 +30,10 @@ OUR_TABLES = (
     "consent",
     "idempotency",
     "rescue",
+    "standing_pause",
+    "run_day",
+    "notice",
+    "activity",
     "record",
     "change",
     "quarantine",
@@ -143,8 +147,16 @@ async def check_writable(connection: Connection) -> None:
 
 
 async def _check_version(postgres: Postgres, connection: Connection) -> None:
-    cursor = await connection.execute("SELECT to_regclass('schema_version') IS NOT NULL")
+    cursor = await connection.execute(
+        "SELECT to_regclass('schema_version') IS NOT NULL,"
+        " (SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = %s), current_user",
+        [postgres.schema],
+    )
     row = await cursor.fetchone()
+    if row is not None and row[1] is False:
+        raise SchemaError(
+            f'role "{row[2]}" may not use schema "{postgres.schema}": grant it to that role, or connect as its owner'
+        )
     if row is None or not row[0]:
         raise SchemaError(f'schema "{postgres.schema}" holds no tables of syncd: run `syncd migrate`')
     cursor = await connection.execute("SELECT version_num FROM schema_version")

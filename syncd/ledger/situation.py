@@ -76,12 +76,12 @@ async def load_states(postgres: Postgres) -> dict[Stream, StreamState]:
 
 
 async def book_next(postgres: Postgres, stream: Stream, *, seconds: float | None, failed: bool | None) -> None:
-    """Keep when the stream's next run is due, None for never by itself, and count failures in a row; failed None
-    leaves them alone."""
+    """Keep when the stream's next run is due, and count failures in a row; None leaves either alone."""
     async with postgres.connection(f"book the next run of {stream}") as connection:
         await connection.execute(
             """
-            UPDATE stream SET next_attempt_at = clock_timestamp() + make_interval(secs => %(seconds)s),
+            UPDATE stream SET next_attempt_at =
+                   coalesce(clock_timestamp() + make_interval(secs => %(seconds)s), next_attempt_at),
                    failures = CASE WHEN %(failed)s THEN failures + 1 WHEN NOT %(failed)s THEN 0 ELSE failures END
              WHERE resource = %(resource)s AND account_id =
                    (SELECT account_id FROM account WHERE source = %(source)s AND name = %(account)s)

@@ -15,6 +15,7 @@ from psycopg.rows import class_row
 from syncd.contract.runs import Claim, Sweep
 from syncd.contract.words import Stream
 from syncd.ledger.fence import fenced
+from syncd.ledger.pauses import load_standing
 from syncd.policy.completeness import SweepFacts
 from syncd.runtime.postgres import Connection, Postgres
 
@@ -161,4 +162,8 @@ async def load_outlook(postgres: Postgres, stream: Stream) -> Outlook:
             """,
             [stream.source, stream.account, stream.resource],
         )
-        return await cursor.fetchone() or Outlook()
+        outlook = await cursor.fetchone()
+    if outlook is None:  # not registered yet: it would begin as paused as the others
+        standing = await load_standing(postgres)
+        return Outlook(paused_by=standing.by if standing else None)
+    return outlook

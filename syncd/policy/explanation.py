@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from syncd.contract.observation import Rescue
 from syncd.contract.runs import RunRow
 from syncd.contract.words import SWEEP_ENDED_BY, Cause, Status
 
@@ -75,7 +76,9 @@ class Around:
 
     newest           the newest run of its stream
     before           the run before this one
-    next_in_seconds  until the next one, as the ledger has booked it; None where nothing is booked
+    is_dead          the open run's process on this machine is gone
+    next_in_seconds  until the next one, as the daemon here says, else as the ledger has it booked; None where none
+                     begins by itself
     no_daemon        why no daemon answers here; None where one does
     """
 
@@ -85,6 +88,7 @@ class Around:
     next_in_seconds: float | None
     failures: int
     no_daemon: str | None
+    is_dead: bool = False
 
 
 def explain_stream(run: RunRow, around: Around) -> list[str]:
@@ -94,6 +98,11 @@ def explain_stream(run: RunRow, around: Around) -> list[str]:
         sentences.append(f"It took over from run {around.before.run_id}, whose process had gone.")
     if run.run_id != around.newest:
         return [*sentences, f"It is not the newest: run {around.newest} came after it."]
+    if around.is_dead:
+        goes_on = (
+            "" if around.no_daemon is None else f", when one is there; here is none to be seen: {around.no_daemon}"
+        )
+        return [*sentences, f"But its process on this machine is gone: the next daemon ends it and goes on{goes_on}."]
     if around.is_paused:  # `explain` has said who and why
         return sentences
     if run.status is Status.QUEUED:
@@ -108,7 +117,7 @@ def explain_stream(run: RunRow, around: Around) -> list[str]:
             f"Failures in a row so far: {around.failures}; each makes the pause before the next run longer."
         )
     if around.next_in_seconds is None:
-        sentences.append("No next run is booked; `syncd trigger` starts one.")
+        sentences.append("No next run begins by itself; `syncd trigger` starts one.")
     else:
         when = f"in {around.next_in_seconds:.0f} s" if around.next_in_seconds > 0 else "now"
         sentences.append(f"By the schedule its stream is due {when}; `syncd trigger` does not wait for that.")
@@ -117,13 +126,31 @@ def explain_stream(run: RunRow, around: Around) -> list[str]:
     return sentences
 
 
+def explain_rescue(run: RunRow, rescue: Rescue) -> list[str]:
+    """Who found the run stuck, what it was doing then, and what came of it."""
+    found = f"{rescue.found_by} found it stuck at {rescue.found_at:%Y-%m-%d %H:%M:%S %Z}: it {rescue.why}."
+    sentences = [found[0].upper() + found[1:]]
+    noted = [activity["doing"].get("calling", []) for activity in rescue.forensics.get("activity", [])]
+    if noted and noted[0]:
+        call = noted[0][0]
+        sentences.append(f"It was on a call then: {call['subject']}, {call['age_seconds']:.0f} s old by its note.")
+    if rescue.ended_at is None:
+        sentences.append("It is being ended.")
+    else:
+        sentences.append(f"That was over at {rescue.ended_at:%H:%M:%S %Z}: {rescue.outcome}.")
+    where = f"`syncd explain {str(run.run_id)[:13]} --json` shows what else was seen of it, under `rescue`"
+    return [*sentences, f"{where}: calls, sessions, locks, stacks."]
+
+
 def _explain_running(run: RunRow) -> list[str]:
     sentences = [f"It is at work: {run.phase}."]
     if run.lease_seconds_left is not None and run.lease_seconds_left < 0:
         sentences = ["Its lease has run out: its process is gone or frozen, and the next run takes over."]
     if run.wait_until is not None:
         sentences.append(f"It sleeps until {run.wait_until:%H:%M:%S %Z}, because: {run.wait_reason}.")
-    return sentences
+    if run.cancelled_by is not None:
+        sentences.append(f"It was asked to end by {run.cancelled_by}.")
+    return [*sentences, *_held_back(run)]
 
 
 def _held_back(run: RunRow) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from syncd.contract.runs import RunRow
 from syncd.policy.explanation import explain
 
-_FOR_WORDS = ("paused_by", "pause_reason", "sweep_ended_by")
+_FOR_WORDS = ("paused_by", "pause_reason", "sweep_ended_by", "cancelled_by")
 """What is told in sentences only."""
 
 

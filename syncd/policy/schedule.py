@@ -21,6 +21,8 @@ JITTER_SHARE = 0.1
 QUIET_SECONDS = 7.0
 """No run begins within so many seconds of a full minute."""
 
+SHORT_DELAY_SECONDS = 20.0
+
 FIRST_BACKOFF_SECONDS = 30.0
 LONGEST_BACKOFF_SECONDS = 3600.0
 
@@ -59,6 +61,13 @@ def next_delay_seconds(
     return off_the_minute(delay, second_of_minute, jitter) if delay >= 60 else delay
 
 
+def first_delay_seconds(startup_seconds: float, second_of_minute: float, jitter: float) -> float:
+    """From a start to the first run: the start-up delay, up to a third longer and off the round minute. Who sets a
+    short one wants to see a run, and not to stay away from anything."""
+    delay = startup_seconds + jitter * min(10.0, startup_seconds / 3)
+    return off_the_minute(delay, second_of_minute, jitter) if startup_seconds >= SHORT_DELAY_SECONDS else delay
+
+
 def is_failure(cause: Cause) -> bool:
     """Whether a run that ended so counts for the backoff; a lost lease was not the API's fault."""
     return status_of(cause) is Status.FAILED and cause is not Cause.LEASE_LOST
@@ -81,6 +90,7 @@ class Situation:
     due          the stream's slot has come
     crashing     the dead run is one of several that stored nothing, and the backoff has not passed
     over         nobody wants the dead run to go on: it was cancelled, or was a dry run
+    successor    the queued run is nobody's wish: the monitor queued it
     """
 
     open_status: Status | None
@@ -90,12 +100,13 @@ class Situation:
     due: bool
     crashing: bool = False
     over: bool = False
+    successor: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What follows. start None: nothing begins. skipped: the slot passes because a run lives.
-    close: the dead run is ended without a successor, because nothing may start by itself just now."""
+    close: the dead run, or the monitor's queued one, is ended, because nothing may start by itself just now."""
 
     start: Start | None = None
     skipped: bool = False
@@ -106,6 +117,8 @@ def decide(now: Situation) -> Decision:
     """A queued run is somebody's wish: it starts although the schedule is disabled, but not while paused."""
     may_start_by_itself = now.enabled and not now.paused
     if now.open_status is Status.QUEUED:
+        if now.successor and not now.enabled and not now.paused:
+            return Decision(close=True)  # its sweep stays open; queued, it would be in the way of runs by hand
         return Decision(None if now.paused else Start.REQUESTED)
     if now.open_status is Status.RUNNING:
         if now.lapsed:

@@ -9,6 +9,7 @@ could not be unwound in time: something in it does not let itself be cancelled.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import sys
 import threading
@@ -62,4 +63,5 @@ class DeadMan:
 def _leave(why: str) -> None:
     sys.stderr.write(f"syncd: {why}: leaving, exit {EXIT_CODE}\n")
     sys.stderr.flush()
+    faulthandler.dump_traceback()  # where it hung: nobody can ask it afterwards
     os._exit(EXIT_CODE)

@@ -12,6 +12,8 @@ SQLSTATE, never by text:
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NoReturn
@@ -21,8 +23,9 @@ from psycopg import AsyncConnection, conninfo, sql
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from syncd.contract.errors import DatabaseAwayError, FatalError, SchemaError
+from syncd.contract.errors import DatabaseAwayError, FatalError, RowHeldError, SchemaError
 from syncd.contract.words import Cause
+from syncd.runtime.outage import outage
 
 Connection = AsyncConnection[TupleRow]
 
@@ -42,6 +45,7 @@ WRITER_LIMITS = {
 POOL_LIMITS = {"idle_in_transaction_session_timeout": "5s"}
 
 READ_ONLY = "25006"  # a standby, or an administrator's hand
+ROW_HELD = "55P03"  # lock_timeout
 
 _AWAY_STATES = {
     READ_ONLY,
@@ -52,7 +56,6 @@ _AWAY_STATES = {
     "53100",
     "53200",
     "53300",
-    "55P03",  # lock_timeout
     "57014",  # statement_timeout
     "57P01",
     "57P02",
@@ -97,9 +100,12 @@ def _is_being_cancelled() -> bool:
 
 def _raise_ours(doing: str, error: psycopg.Error) -> NoReturn:
     if isinstance(error, PoolTimeout):
-        raise DatabaseAwayError(f"{doing}: no connection to PostgreSQL in time") from error
+        why = f" ({outage.reason})" if outage.reason is not None else ""
+        raise DatabaseAwayError(f"{doing}: no connection to PostgreSQL in time{why}") from error
     state = error.sqlstate
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if state == ROW_HELD:
+        raise RowHeldError(f"{doing}: {text} (SQLSTATE {state})") from error
     if state in _AWAY_STATES or (state is not None and state.startswith("08")):
         raise DatabaseAwayError(f"{doing}: {text} (SQLSTATE {state})") from error
     if state is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
@@ -107,6 +113,11 @@ def _raise_ours(doing: str, error: psycopg.Error) -> NoReturn:
     if state in _MISSING_STATES:
         raise SchemaError(f"{doing}: {text}: run `syncd migrate`", cause=Cause.DATABASE) from error
     raise FatalError(f"{doing}: {text} (SQLSTATE {state})", cause=Cause.DATABASE) from error
+
+
+def application_name(program: str) -> str:
+    """How our sessions name themselves in pg_stat_activity: `syncd 4711@host`, as the lease names its owner."""
+    return f"{program} {os.getpid()}@{socket.gethostname()}"[:63]  # PostgreSQL keeps no more
 
 
 class Postgres:
@@ -148,11 +159,12 @@ class Postgres:
         """The connection string with our session settings in it, so that no connection is ever
         seen without them. `search_path` names our schema alone: nobody else's objects can stand in."""
         params: dict[str, Any] = conninfo.conninfo_to_dict(self._conninfo)
-        session = {"search_path": self.schema, "client_encoding": "UTF8", **settings}
+        # jit: over millions of runs the planner's estimates ask for it, and it took longer than the query itself
+        session = {"search_path": self.schema, "client_encoding": "UTF8", "jit": "off", **settings}
         options = " ".join(f"-c {name}={value}" for name, value in session.items())
         given = params.pop("options", None)
         params.pop("client_encoding", None)
-        params.setdefault("application_name", "syncd")
+        params.setdefault("application_name", application_name("syncd"))
         params.setdefault("connect_timeout", CONNECT_TIMEOUT_SECONDS)
         params.setdefault("tcp_user_timeout", 10_000)
         params["options"] = f"{given} {options}" if given else options

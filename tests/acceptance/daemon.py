@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.acceptance.processes import until
 from tests.acceptance.scene import Scene
@@ -118,6 +118,9 @@ class Daemon:
                 return error.code, json.load(error)
 
 
+D = TypeVar("D", bound=Daemon)
+
+
 @asynccontextmanager
 async def serving(scene: Scene, *, journal: Path | None = None, **settings: str) -> AsyncIterator[Daemon]:
     """The daemon, READY; killed at the end where it still lives."""
@@ -129,38 +132,44 @@ async def serving(scene: Scene, *, journal: Path | None = None, **settings: str)
 @asynccontextmanager
 async def starting(scene: Scene, *, journal: Path | None = None, **settings: str) -> AsyncIterator[Daemon]:
     """The daemon, just started; killed at the end where it still lives. journal: where journald's socket is for it."""
+    port = free_port()
+    environment = scene.program.environment | QUICK | {
+        "EMAG_SYNC_CONTROL_PORT": str(port),
+        "EMAG_SYNC_CONTROL_TOKEN": TOKEN,
+    } | settings  # fmt: skip
+    command = ["syncd", "serve", "--config", str(scene.program.config)]
+    async with launched(Daemon, command, port, environment, journal) as daemon:
+        yield daemon
+
+
+@asynccontextmanager
+async def launched(
+    kind: type[D], command: list[str], port: int, environment: dict[str, str], journal: Path | None = None
+) -> AsyncIterator[D]:
+    """A service of this command, just started, with a systemd of ours; killed at the end where it still lives."""
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(f"{folder}/notify")
         receiver.setblocking(False)
-        port = free_port()
-        environment = scene.program.environment | QUICK | {
-            "EMAG_SYNC_CONTROL_PORT": str(port),
-            "EMAG_SYNC_CONTROL_TOKEN": TOKEN,
-            "NOTIFY_SOCKET": f"{folder}/notify",
-            "PYTHONFAULTHANDLER": "1",
-        } | settings  # fmt: skip
+        environment = {"NOTIFY_SOCKET": f"{folder}/notify", "PYTHONFAULTHANDLER": "1"} | environment
         stderr = Path(folder, "stderr")
         with stderr.open("wb") as log:  # noqa: ASYNC230  # a moment
-            command = ["-m", "syncd"]
+            module = ["-m", *command]
             if journal is not None:
                 stream = os.fstat(log.fileno())
                 environment["JOURNAL_STREAM"] = f"{stream.st_dev}:{stream.st_ino}"
-                command = ["-m", "tests.acceptance.journal_serve", str(journal)]
+                module = ["-m", "tests.acceptance.journal_serve", str(journal), *command]
             process = subprocess.Popen(
-                [sys.executable, *command, "serve", "--config", str(scene.program.config)],
-                env=environment,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
+                [sys.executable, *module], env=environment, stdout=subprocess.DEVNULL, stderr=log
             )
-        daemon = Daemon(process, port, stderr, receiver)
+        service = kind(process, port, stderr, receiver)
         try:
-            yield daemon
+            yield service
         except BaseException:
-            print(daemon.log)
-            print(daemon.heard)
+            print(service.log)
+            print(service.heard)
             raise
         finally:
-            await daemon.kill()
+            await service.kill()
 
 
 async def runs_ended(scene: Scene, count: int, seconds: float = 20.0) -> list[tuple[Any, ...]]:

@@ -28,6 +28,10 @@ class Watch:
     url: str
     log: Path
 
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
     async def get(self, path: str, **headers: str) -> tuple[int, str]:
         """Status and body of one answer."""
         async with (
@@ -46,7 +50,7 @@ class Watch:
 @asynccontextmanager
 async def watching(scene: Scene, tmp_path: Path, **settings: Any) -> AsyncIterator[Watch]:
     """A monitor of the scene's ledger, ready; killed at the end where it still lives."""
-    port = free_port()
+    port = int(settings.get("EMAG_SYNC_METRICS_PORT") or free_port())
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("EMAG_", "DATABASE_"))}
     environment |= {"DATABASE_URL": scene.program.database, "EMAG_SYNC_METRICS_PORT": str(port)}
     log = tmp_path / f"monitor-{port}.log"
@@ -59,7 +63,7 @@ async def watching(scene: Scene, tmp_path: Path, **settings: Any) -> AsyncIterat
         )
     watch = Watch(process, f"http://127.0.0.1:{port}", log)
     try:
-        await until(lambda: process.poll() is not None or _listens(port), "the monitor listens")
+        await until(lambda: process.poll() is not None or _listens(port), "the monitor listens", 60)
         assert process.poll() is None, log.read_text()
         yield watch
     finally:

@@ -75,6 +75,22 @@ def waiting(scene: Scene) -> bool:
     return bool(scene.query(query))
 
 
+# Every row that a run wrote last, and when that was committed.
+_WRITTEN_BY = """
+SELECT 'record ' || key, pg_xact_commit_timestamp(xmin) AS at FROM record WHERE updated_run = %(run)s
+UNION ALL SELECT 'page ' || page, pg_xact_commit_timestamp(xmin) FROM sweep_page WHERE run_id = %(run)s
+UNION ALL SELECT 'page ' || page, pg_xact_commit_timestamp(xmin) FROM sweep_page WHERE fence = %(fence)s
+UNION ALL SELECT 'change ' || change_id, pg_xact_commit_timestamp(xmin) FROM change WHERE run_id = %(run)s
+UNION ALL SELECT 'quarantine ' || quarantine_id, pg_xact_commit_timestamp(xmin) FROM quarantine WHERE run_id = %(run)s
+"""
+
+
+def written_after(scene: Scene, run_id: object, fence: int, moment: object) -> list[str]:
+    """The rows of this run, or under its fence, that were committed after this moment of the database's clock."""
+    text = _WRITTEN_BY.replace("%(run)s", f"'{run_id}'").replace("%(fence)s", str(fence))
+    return [name for name, at in scene.query(text) if at > moment]
+
+
 def assert_each_page_took_effect_once(scene: Scene) -> None:
     """Table, change log, manifest and counters tell one story."""
     served = scene.served

@@ -19,10 +19,10 @@ TICKS_SECONDS = 3
 """The scheduler has looked at least once more."""
 
 
-async def command(scene: Scene, *arguments: str, code: int = 0) -> str:
+async def command(scene: Scene, *arguments: str, code: int = 0, **settings: str) -> str:
     """What it printed."""
     config = ("--config", str(scene.program.config))
-    done = await asyncio.to_thread(scene.program.call, *arguments, *config)
+    done = await asyncio.to_thread(scene.program.call, *arguments, *config, **settings)
     assert done.returncode == code, done.stderr
     return done.stdout + done.stderr
 

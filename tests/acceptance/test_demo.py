@@ -117,7 +117,16 @@ def _assert_tells_all(demo: Demo) -> None:
     assert re.search(r"\d+ +updated +sale_price +\S+ +\S+\n", told)
     assert told.count("(no rows)") == 0
     _assert_the_daemon_synced(demo, told)
+    _assert_the_monitor_rescued(told)
     assert "elsewhere" not in told
+
+
+def _assert_the_monitor_rescued(told: str) -> None:
+    """Its page's address and first line; the run of a frozen daemon ended, and another one at its end."""
+    assert re.search(r"^Its page, for a browser: http://127.0.0.1:\d+/$", told, re.MULTILINE)
+    assert told.count("\nAll good: emag/main/offers finished ") == 2
+    assert re.search(r"^\d+\.\d s later the monitor has ended its run, which .*\(lease_lost\),$", told, re.MULTILINE)
+    assert re.search(r'{"triggered_by": "monitor", "status": "complete", "cause": "end_of_data", "fetched": \d+}', told)
 
 
 def _assert_the_daemon_synced(demo: Demo, told: str) -> None:
@@ -170,8 +179,10 @@ MOMENTS = {
     "in_the_first_sync": _told("First sync[^$]*[$] .* run [^/]*/.*\n.*page"),
     "between_the_syncs": _told("The marketplace changes"),
     "in_the_second_sync": _told("Second sync[^$]*[$] .* run [^/]*/.*\n.*page"),
+    "while_the_monitor_starts": _exists("monitor.log"),
     "while_the_daemon_starts": _exists("daemon.log"),
     "while_the_daemon_syncs": _told(r"read: \d+ of 302 records"),
+    "while_the_daemon_is_frozen": _told("kill -STOP"),
     "while_it_keeps_running": _told("until you press Ctrl-C"),
 }
 
@@ -290,7 +301,8 @@ def _become_nobody(demo: Demo) -> None:
     library = demo.folder / "library"
     not_needed = shutil.ignore_patterns("*mypy*", "pip", "hypothesis", "ruff", "__pycache__")
     shutil.copytree(Path(pytest.__file__).parents[1], library, ignore=not_needed)
-    shutil.copytree(CHECKOUT / "syncd", library / "syncd")
+    for package in ("syncd", "monitor"):
+        shutil.copytree(CHECKOUT / package, library / package)
     subprocess.run(["chmod", "-R", "a+rX", library], check=True)
     home = demo.folder / "home"
     home.mkdir()

@@ -15,21 +15,12 @@ from tests.acceptance.processes import (
     running,
     until,
     waiting,
+    written_after,
 )
 from tests.acceptance.scene import Scene, Start, outcome
 from tests.postgres import state_of
 
 LEASE = {"EMAG_SYNC_LEASE_SECONDS": "5"}
-
-# Every row that the frozen run wrote last, and when that was committed.
-_WRITTEN_BY = """
-SELECT 'record ' || key, pg_xact_commit_timestamp(xmin) AS at FROM record WHERE updated_run = %(run)s
-UNION ALL SELECT 'page ' || page, pg_xact_commit_timestamp(xmin) FROM sweep_page WHERE run_id = %(run)s
-UNION ALL SELECT 'page ' || page, pg_xact_commit_timestamp(xmin) FROM sweep_page WHERE fence = %(fence)s
-UNION ALL SELECT 'change ' || change_id, pg_xact_commit_timestamp(xmin) FROM change WHERE run_id = %(run)s
-UNION ALL SELECT 'quarantine ' || quarantine_id, pg_xact_commit_timestamp(xmin) FROM quarantine WHERE run_id = %(run)s
-UNION ALL SELECT 'run ' || run_id, pg_xact_commit_timestamp(xmin) FROM run WHERE run_id = %(run)s
-"""
 
 
 async def frozen_and_overtaken(scene: Scene, moment: str) -> None:
@@ -57,8 +48,7 @@ async def frozen_and_overtaken(scene: Scene, moment: str) -> None:
     assert (exit_code, facts.get("cause")) == (70, "lease_lost"), facts
     assert snapshot(scene) == before, "the old process wrote after it woke"
     ((taken_at,),) = scene.query("SELECT started_at FROM run WHERE run_id = %s", successor["sync_id"])
-    with_times = scene.query(_WRITTEN_BY.replace("%(run)s", f"'{old}'").replace("%(fence)s", str(fence)))
-    late = [name for name, at in with_times if at > taken_at and not name.startswith("run ")]
+    late = written_after(scene, old, fence, taken_at)
     assert not late, f"committed after the takeover: {late}"
     assert_each_page_took_effect_once(scene)
 

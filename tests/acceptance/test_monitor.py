@@ -64,9 +64,9 @@ async def test_the_port_shows_a_sync_in_metrics_page_text_and_json(start: Start,
         assert metrics[f"emag_sync_requests_total{read}"] == len(scene.list_calls)
         assert metrics["emag_sync_up"] == 1
         status, page = await watch.get("/", Accept="text/html")
-        assert (status, "All good: emag/main/offers finished" in page) == (200, True)
+        assert (status, "All good: main finished" in page) == (200, True)
         _, text = await watch.get("/", Accept="text/plain")
-        assert text.startswith("All good: emag/main/offers finished")
+        assert text.startswith("All good: main finished")
         _, facts = await watch.get("/status.json")
         assert json.loads(facts)["status"] == "healthy"
         watch.process.send_signal(signal.SIGTERM)

@@ -10,9 +10,13 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
+from syncd.runtime.embedded import EmbeddedPostgres
 from tests.acceptance.processes import ended, running, until
 from tests.acceptance.scene import Scene, Start, outcome
-from tests.postgres import state_of
+from tests.postgres import freeze, state_of, thaw
+from tests.program import Program
 
 LEASE = {"EMAG_SYNC_LEASE_SECONDS": "5"}
 
@@ -54,8 +58,8 @@ async def test_a_frozen_run_is_listed_ended_and_writes_nothing_when_it_wakes(sta
 
 
 async def test_the_emergency_reset_ends_every_open_run(start: Start) -> None:
-    scene = await start(offers=1150, faults=["slow:page=2-99:seconds=5"])
-    async with running(scene) as process:
+    scene = await start(offers=1150, faults=["hang:page=2-99:times=forever"])
+    async with running(scene, EMAG_SYNC_LEASE_SECONDS="20") as process:
         await until(lambda: scene.query("SELECT 1 FROM sweep_page"), "a page is stored")
         assert await monitor(scene, "stuck") == (0, {"stuck": []})
         assert await monitor(scene, "recover") == (0, {"recovered": []})
@@ -79,8 +83,95 @@ async def test_the_functions_that_scripts_used(start: Start) -> None:
     )
     stuck, cleaned, health = json.loads(done.stdout)
     assert (stuck, cleaned, health["status"], health["stuck"]) == ([], 0, "healthy", 0)
-    assert health["sentence"].startswith("All good: emag/main/offers finished")
+    assert health["sentence"].startswith("All good: main finished")
     assert health["streams"]["emag/main/offers"]["records"] == 120
+
+
+async def test_runs_are_chosen_by_id_by_age_or_all(start: Start) -> None:
+    """Ended by hand nothing succeeds them but with --resume; an id that fits none or many ends nothing."""
+    scene = await start()
+    for source in ("emag/main/offers", "emag/fbe/offers", "emag/third/offers"):
+        _queue(scene, source)
+    ids = [str(run_id) for (run_id,) in scene.query("SELECT run_id FROM run ORDER BY queued_at")]
+    code, said = await monitor(scene, "recover", "0", ids[0])
+    assert (code, scene.query("SELECT 1 FROM run WHERE completed_at IS NOT NULL")) == (1, [])
+    assert "0: not the beginning of exactly one open run's id" in said["error"]
+    assert await monitor(scene, "recover", "--older-than-hours", "1") == (0, {"recovered": []})
+    code, done = await monitor(scene, "recover", ids[1], "--resume")
+    assert [(one["run_id"], one["cause"]) for one in done["recovered"]] == [(ids[1], "not_started")]
+    assert [(one["run_id"],) for one in done["recovered"]] != [(done["recovered"][0]["successor"],)]
+    assert scene.query("SELECT count(*) FROM run WHERE status = 'queued'") == [(3,)]
+    done = await asyncio.to_thread(scene.program.monitor, "recover", "--older-than-hours", "0", "-v")
+    assert (done.returncode, done.stdout) == (0, "Recovered 3 stuck syncs\n")
+    assert scene.query("SELECT count(*) FROM run WHERE status = 'queued'") == [(0,)]
+    assert scene.query("SELECT DISTINCT status FROM run") == [("failed",)]
+
+
+def _queue(scene: Scene, name: str) -> None:
+    source, account, resource = name.split("/")
+    scene.query(
+        """
+        WITH a AS (INSERT INTO account (source, name) VALUES (%s, %s) RETURNING account_id),
+             s AS (INSERT INTO stream (account_id, resource) SELECT account_id, %s FROM a RETURNING stream_id),
+             l AS (INSERT INTO lease (stream_id) SELECT stream_id FROM s)
+        INSERT INTO run (stream_id, initiated_by) SELECT stream_id, 'test' FROM s RETURNING run_id
+        """,
+        source, account, resource,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["stopped", "frozen"])
+async def test_without_the_database_every_command_says_so_and_ends_with_1(
+    own_postgres: EmbeddedPostgres, how: str
+) -> None:
+    """Within half a minute, with the reason, without a traceback; --json has it, too."""
+    began = asyncio.get_running_loop().time()
+    program = Program(own_postgres.conninfo(), "http://127.0.0.1:1/api-3")
+    commands = [("stuck",), ("recover",), ("prune",), ("health",)][: None if how == "stopped" else 1]
+    own_postgres.stop() if how == "stopped" else freeze(own_postgres)
+    try:
+        done = await asyncio.gather(*(asyncio.to_thread(program.monitor, *one, "--json") for one in commands))
+        called = await asyncio.to_thread(_call_function, program, "find_stuck_syncs()") if how == "stopped" else ""
+    finally:
+        if how == "frozen":
+            thaw(own_postgres)
+    assert asyncio.get_running_loop().time() - began < 30
+    for one in done:
+        assert one.returncode == 1, one
+        assert "PostgreSQL" in json.loads(one.stdout)["error"]
+        assert "PostgreSQL" in one.stderr
+        assert "Traceback" not in one.stderr
+    assert how == "frozen" or "DatabaseAwayError" in called
+
+
+def _call_function(program: Program, call: str) -> str:
+    """What it ends with."""
+    script = f"import monitor\ntry:\n  print(monitor.{call})\nexcept Exception as error:\n  print(type(error).__name__)"
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, env=program.environment, capture_output=True, text=True, check=True).stdout
+
+
+async def test_the_functions_work_inside_a_running_event_loop(start: Start) -> None:
+    """Whoever calls them there waits for them; in a thread nobody does."""
+    scene = await start()
+    _queue(scene, "emag/main/offers")
+    script = """
+import asyncio, json, monitor
+async def work():
+    health = monitor.get_sync_health_status()
+    stuck = await asyncio.to_thread(monitor.find_stuck_syncs)
+    return [health["status"], [(one["account_type"], one["status"], one["cause"]) for one in stuck],
+            monitor.cleanup_stuck_syncs(), monitor.cleanup_stuck_syncs(max_age_hours=0)]
+print(json.dumps(asyncio.run(work())))
+"""
+    environment = scene.program.environment | {"EMAG_SYNC_STUCK_THRESHOLD_HOURS": "0.0000001"}
+    command = [sys.executable, "-c", script]
+    done = await asyncio.to_thread(
+        subprocess.run, command, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == ["unhealthy", [["main", "queued", "not_started"]], 1, 0]
+    assert scene.query("SELECT status, cause FROM run") == [("failed", "not_started")]
 
 
 async def test_prune_says_what_it_deleted_and_a_missing_schema_points_to_migrate(start: Start, database: str) -> None:
@@ -89,4 +180,4 @@ async def test_prune_says_what_it_deleted_and_a_missing_schema_points_to_migrate
     nowhere = {"DATABASE_URL": database, "DB_SCHEMA": "nowhere", "PATH": os.environ["PATH"]}
     code, said = await monitor(scene, "health", **nowhere)
     assert code == 78
-    assert "syncd migrate" in said
+    assert "syncd migrate" in said["error"]

@@ -52,7 +52,7 @@ def _look(scene: Scene, daemon: Daemon) -> Vitals:
         metrics = answer.read().decode()
     buckets = re.findall(rf'^{LAG}_bucket{{le="([^"]+)"}} (\S+)$', metrics, re.MULTILINE)
     ((sessions,),) = scene.query(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'syncd'"
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'syncd %'"
     )
     return Vitals(
         taken_at=time.monotonic(),

@@ -201,7 +201,7 @@ def is_read(document: bytes) -> bool:
     return True
 
 
-@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=1500, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(document=documents | numbers)
 def test_whatever_is_read_and_accepted_never_fails_as_jsonb(cast: Cast, document: bytes) -> None:
     if is_read(document):

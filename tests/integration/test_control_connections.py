@@ -9,8 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from syncd.control.feed import ControlLimits
+from syncd.http.body import read_body
+from syncd.http.connections import BoundedServer, Limits, cut, listening
 from tests.control import TOKEN, Port, eventually, open_port
 
 MOST = 20
@@ -136,3 +139,23 @@ async def test_a_peer_that_goes_away_leaves_nothing(port: Port) -> None:
     await eventually(lambda: not port.control.open_connections)
     async with asyncio.timeout(1):
         assert (await port.read("/health"))[0] == 200
+
+
+async def test_a_body_that_is_read_after_we_have_ended_the_connection_is_no_fault_of_ours() -> None:
+    found: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+
+    async def end_and_read(request: web.BaseRequest) -> web.StreamResponse:
+        cut(request.protocol)  # as for another connection, between its head and its body
+        try:
+            await read_body(request, deadline_seconds=5)
+        except Exception as error:
+            found.set_result(error)
+            raise
+        raise AssertionError("there was no body")
+
+    async with listening(BoundedServer(end_and_read, Limits()), "port", "127.0.0.1", 0, Limits()) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HALF_OPEN["half a body"])
+        async with asyncio.timeout(10):
+            assert isinstance(await found, ConnectionResetError)
+        await close_all([writer])

@@ -6,13 +6,13 @@ import asyncio
 from typing import Any
 
 from monitor import recovery
+from monitor.forensics import LONGEST_SECONDS
 from monitor.recovery import Rescuer
 from monitor.watch import Patience
-from syncd.contract.words import Stream
-from syncd.ledger import accounts
-from syncd.ledger.runs import load_cancel
-from tests.streams import Stand, execute, page_of, scalar, select
+from syncd.ledger.runs import load_cancel, request_cancel
+from tests.streams import Stand, execute, make_lapsed_runs, page_of, scalar, select
 
+MARGIN_SECONDS = 5.0
 PATIENCE = Patience(threshold_seconds=3600, call_seconds=30, lease_seconds=60)
 
 
@@ -81,40 +81,19 @@ async def test_a_run_that_ends_itself_when_asked_gets_its_successor_all_the_same
 
 
 async def test_two_monitors_recover_many_runs_once(stand: Stand) -> None:
-    streams = [Stream("emag", f"account-{number}", "offers") for number in range(20)]
-    for stream in streams:
-        await accounts.register(stand.postgres, stream)
-    execute(
-        stand.conninfo,
-        """
-        WITH made AS (INSERT INTO run (stream_id, status, fence, initiated_by, started_at, progress_at)
-                      SELECT stream_id, 'running', 1, 'test', clock_timestamp(), clock_timestamp() FROM stream
-                      RETURNING stream_id, run_id)
-        UPDATE lease SET run_id = made.run_id, fence = 1, expires_at = clock_timestamp() - interval '1 second'
-          FROM made WHERE made.stream_id = lease.stream_id
-        """,
-    )
+    make_lapsed_runs(stand.conninfo, 20)
     looks = await asyncio.gather(rescuer(stand).look(), rescuer(stand).look())
-    assert sum(len(look.ended) for look in looks) == 21
-    assert scalar(stand.conninfo, "SELECT sum(value) FROM accumulator WHERE metric = 'recovered_syncs'") == 21
-    assert scalar(stand.conninfo, "SELECT count(*) FROM run WHERE status = 'queued'") == 21
+    assert sum(len(look.ended) for look in looks) == 20
+    assert scalar(stand.conninfo, "SELECT sum(value) FROM accumulator WHERE metric = 'recovered_syncs'") == 20
+    assert scalar(stand.conninfo, "SELECT count(*) FROM run WHERE status = 'queued'") == 20
 
 
-async def test_runs_that_cannot_be_recovered_keep_no_other_waiting(stand: Stand) -> None:
-    """Twenty rows whose lease somebody holds, before one that is free: it is recovered in the same look."""
-    for number in range(20):
-        await accounts.register(stand.postgres, Stream("emag", f"held-{number:02}", "offers"))
-    execute(
-        stand.conninfo,
-        """
-        WITH made AS (INSERT INTO run (stream_id, status, fence, initiated_by, started_at, progress_at, queued_at)
-                      SELECT stream_id, 'running', 1, 'test', clock_timestamp(), clock_timestamp(),
-                             clock_timestamp() - interval '1 day' * stream_id FROM stream
-                      RETURNING stream_id, run_id)
-        UPDATE lease SET run_id = made.run_id, fence = 1, expires_at = clock_timestamp() - interval '1 second'
-          FROM made WHERE made.stream_id = lease.stream_id
-        """,
-    )
+async def test_a_thousand_runs_that_cannot_be_recovered_keep_no_other_waiting(stand: Stand) -> None:
+    """Their lease rows are held by a session that does not let go; the one behind them is recovered in the same look,
+    before any of them is waited for, and the look takes seconds."""
+    make_lapsed_runs(stand.conninfo, 1000, "held")
+    make_lapsed_runs(stand.conninfo, 1, "free")
+    watcher = rescuer(stand)
     async with await stand.postgres.connect("hold the leases") as holder, holder.transaction():
         await holder.execute(
             "SELECT FROM lease WHERE stream_id IN (SELECT stream_id FROM stream JOIN account USING (account_id)"
@@ -122,7 +101,58 @@ async def test_runs_that_cannot_be_recovered_keep_no_other_waiting(stand: Stand)
         )
         loop = asyncio.get_running_loop()
         began = loop.time()
-        look = await rescuer(stand).look()
-        assert loop.time() - began < recovery.LONGEST_WAIT_SECONDS + 10
-    assert len(look.ended) == 1
-    assert len(look.failed) == 20
+        look = await watcher.look()
+        seconds = loop.time() - began
+        print(f"a look at 1,001 stuck runs, 1,000 of them held: {seconds:.1f} s")
+        assert [ended.stream.account for ended in look.ended] == ["free-0001"]
+        assert len(look.failed) == 1000
+        assert seconds < recovery.LONGEST_WAIT_SECONDS + LONGEST_SECONDS + MARGIN_SECONDS
+        ended = scalar(stand.conninfo, "SELECT clock_timestamp() - max(ended_at) FROM rescue")
+        assert ended.total_seconds() > recovery.LONGEST_WAIT_SECONDS / 2, "the free one came first"
+        assert watcher.again_in_seconds == recovery.LATER_SECONDS
+    for _ in range(3):
+        look = await watcher.look()
+    assert (look.stuck, look.failed) == ([], [])
+    assert scalar(stand.conninfo, "SELECT sum(value) FROM accumulator WHERE metric = 'recovered_syncs'") == 1001
+
+
+async def test_what_a_look_cannot_write_down_does_not_stop_it(stand: Stand) -> None:
+    """A fault of one run is that run's."""
+    make_lapsed_runs(stand.conninfo, 3)
+    execute(
+        stand.conninfo,
+        """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF NEW.stream_id = (SELECT min(stream_id) FROM run) THEN RAISE EXCEPTION 'no room'; END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON rescue FOR EACH ROW EXECUTE FUNCTION refuse()
+        """,
+    )
+    look = await rescuer(stand).look()
+    assert len(look.ended) == 2
+    assert ["no room" in why for _, why in look.failed] == [True]
+
+
+async def test_a_queued_run_that_nobody_takes_fails_once_and_pauses_nothing(stand: Stand) -> None:
+    """The daemon is down for days: one failed run, no successor that nobody would take either."""
+    execute(
+        stand.conninfo,
+        "INSERT INTO run (stream_id, initiated_by, queued_at)"
+        " SELECT stream_id, 'api', clock_timestamp() - interval '2 hours' FROM stream",
+    )
+    for _ in range(2):
+        await rescuer(stand).look()
+    assert [(row["status"], row["cause"]) for row in runs(stand)] == [("failed", "not_started")]
+    assert select(stand.conninfo, "SELECT paused_at, rescues FROM stream") == [{"paused_at": None, "rescues": 0}]
+
+
+async def test_what_a_person_has_cancelled_is_not_asked_again_and_not_followed(stand: Stand) -> None:
+    claim = await stand.claim()
+    await request_cancel(stand.postgres, claim.run_id, "ana")
+    age(stand, 4000)
+    stand.lapse()
+    look = await rescuer(stand).look()
+    assert [ended.outcome for ended in look.ended] == ["not resumed: ana had cancelled it"]
+    assert [(row["status"], row["cause"]) for row in runs(stand)] == [("cancelled", "cancelled")]

@@ -9,11 +9,13 @@ import pytest
 
 from syncd.contract.errors import DatabaseAwayError, LeaseLostError
 from syncd.contract.observation import Fault, Observation
-from syncd.contract.runs import Claim
+from syncd.contract.runs import Claim, Outcome, Paused
 from syncd.contract.words import Cause
-from syncd.ledger import pauses, rescue
+from syncd.ledger import claims, pauses, rescue
 from syncd.ledger.observation import observe
-from tests.streams import STREAM, Stand, execute, page_of, select
+from syncd.ledger.runs import request_cancel
+from syncd.ledger.succession import MOST_RESCUES
+from tests.streams import STREAM, Stand, execute, held_open, page_of, select, waiting
 
 FAULT = Fault(Cause.NO_PROGRESS, "has not moved for 2 h")
 
@@ -100,6 +102,25 @@ async def test_a_held_lease_row_delays_it_and_nothing_else(stand: Stand) -> None
     assert await rescue.end(stand.postgres, claim.run_id, always, resume=True) is not None
 
 
+async def test_a_page_that_is_being_written_is_waited_for(stand: Stand) -> None:
+    """It is committed before the fence moves: no page comes after the end."""
+    claim = await stuck(stand)
+    async with stand.writer(claim) as writer:
+        with held_open(stand, "record", "INSERT") as holder:
+            storing = asyncio.create_task(writer.store(page_of(1, range(10))))
+            assert await waiting(stand, "COPY", storing)
+            ending = asyncio.create_task(rescue.end(stand.postgres, claim.run_id, always, resume=True, lock_seconds=20))
+            assert await waiting(stand, "FOR UPDATE OF l", ending), "it did not wait for the page"
+            holder.commit()
+            await storing
+            ended = await ending
+    assert ended is not None
+    assert select(
+        stand.conninfo,
+        "SELECT pg_xact_commit_timestamp(p.xmin) < r.ended_at AS before FROM sweep_page p, rescue r",
+    ) == [{"before": True}]  # fmt: skip
+
+
 async def test_a_queued_run_that_nobody_takes_is_failed(stand: Stand) -> None:
     execute(stand.conninfo, "INSERT INTO run (stream_id, initiated_by) SELECT stream_id, 'api' FROM stream")
     [seen] = await observe(stand.postgres)
@@ -109,20 +130,102 @@ async def test_a_queued_run_that_nobody_takes_is_failed(stand: Stand) -> None:
     assert (row["status"], row["cause"]) == ("failed", "not_started")
 
 
-@pytest.mark.parametrize("hold", ["paused", "not asked for"])
-async def test_no_successor_while_it_is_held_back(stand: Stand, hold: str) -> None:
+async def test_a_successor_on_a_paused_stream_waits_and_its_time_begins_with_the_resume(stand: Stand) -> None:
     claim = await stuck(stand)
-    if hold == "paused":
-        await pauses.pause(stand.postgres, None, by="ana", reason="stocktaking")
-    ended = await rescue.end(stand.postgres, claim.run_id, always, resume=hold == "paused")
+    await pauses.pause(stand.postgres, None, by="ana", reason="stocktaking")
+    ended = await rescue.end(stand.postgres, claim.run_id, always, resume=True)
+    assert ended is not None
+    assert ended.successor is not None
+    assert "waits until the stream is not paused" in ended.outcome
+    assert isinstance(await stand.try_claim(), Paused)
+    execute(
+        stand.conninfo,
+        "UPDATE run SET queued_at = queued_at - interval '5 hours' WHERE run_id = %s", [ended.successor],
+    )  # fmt: skip
+    [seen] = await observe(stand.postgres)
+    assert seen.queued_seconds > 3600
+    await pauses.resume(stand.postgres, None)
+    [seen] = await observe(stand.postgres)
+    assert seen.queued_seconds < 60, "it could not begin while it was paused: that is no fault of anybody's"
+    assert (await stand.claim()).run_id == ended.successor
+
+
+@pytest.mark.parametrize("why", ["not asked for", "dry run", "cancelled by a person", "not started"])
+async def test_no_successor_where_nobody_wants_one(stand: Stand, why: str) -> None:
+    claim = await stuck(stand)
+    if why == "dry run":
+        execute(stand.conninfo, "UPDATE run SET dry_run = true")
+    if why == "cancelled by a person":
+        await request_cancel(stand.postgres, claim.run_id, "ana")
+    fault = Fault(Cause.NOT_STARTED, "has waited") if why == "not started" else FAULT
+    ended = await rescue.end(stand.postgres, claim.run_id, lambda _: fault, resume=why != "not asked for")
     assert ended is not None
     assert ended.successor is None
     assert ended.held_back is not None
-    assert len(runs(stand)) == 1
+    [row] = runs(stand)
+    assert row["status"] == ("cancelled" if why == "cancelled by a person" else "failed")
+    assert counted(stand, "recovered_syncs") == 1
+
+
+async def test_a_successor_has_the_caps_that_were_asked_for(stand: Stand) -> None:
+    execute(
+        stand.conninfo,
+        "INSERT INTO run (stream_id, initiated_by, wanted_pages, wanted_requests, wanted_records)"
+        " SELECT stream_id, 'api', 7, 8, 9 FROM stream",
+    )
+    claim = await stuck(stand)
+    ended = await rescue.end(stand.postgres, claim.run_id, always, resume=True)
+    assert ended is not None
+    [row] = select(
+        stand.conninfo,
+        "SELECT wanted_pages, wanted_requests, wanted_records FROM run WHERE run_id = %s", [ended.successor],
+    )  # fmt: skip
+    assert list(row.values()) == [7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "follows"),
+    [("no_progress", True), ("lease_lost", True), ("cancelled", True), ("end_of_data", False), ("cap_pages", False)],
+)
+async def test_a_run_that_ended_by_itself_is_followed_only_where_it_did_so_because_it_was_stuck(
+    stand: Stand, ended_by: str, follows: bool
+) -> None:
+    claim = await stuck(stand)
+    await claims.release(stand.postgres, claim, Outcome(Cause(ended_by)))
+    ended = await rescue.finish(stand.postgres, claim.run_id, resume=True)
+    assert ended is not None
+    assert (ended.successor is not None) is follows, ended.outcome
+    assert await rescue.finish(stand.postgres, claim.run_id, resume=True) is None
+    assert counted(stand, "recovered_syncs") == 1
+
+
+async def test_a_newer_run_is_successor_enough(stand: Stand) -> None:
+    claim = await stuck(stand)
+    heir = await stand.take_over()
+    await claims.release(stand.postgres, heir, Outcome(Cause.END_OF_DATA))
+    ended = await rescue.finish(stand.postgres, claim.run_id, resume=True)
+    assert ended is not None
+    assert ended.held_back == "not resumed: the stream has a newer run"
+    assert len(runs(stand)) == 2
+
+
+async def test_a_stuck_run_that_obeys_the_monitor_has_failed_and_one_that_obeys_a_person_is_cancelled(
+    stand: Stand,
+) -> None:
+    claim = await stuck(stand)
+    told = Outcome(Cause.CANCELLED, "cancelled by monitor")
+    assert await rescue.outcome_of(stand.postgres, claim, told) == told
+    await request_cancel(stand.postgres, claim.run_id, "monitor")
+    outcome = await rescue.outcome_of(stand.postgres, claim, told)
+    assert (outcome.cause, outcome.message) == (
+        Cause.NO_PROGRESS, "the run has not moved for 2 h; the monitor asked it to end, and it did",
+    )  # fmt: skip
+    await request_cancel(stand.postgres, claim.run_id, "ana")
+    assert await rescue.outcome_of(stand.postgres, claim, told) == told
 
 
 async def test_three_rescues_without_a_page_pause_the_stream(stand: Stand) -> None:
-    for _ in range(rescue.MOST_RESCUES):
+    for _ in range(MOST_RESCUES):
         claim = await stand.claim()
         ended = await rescue.end(stand.postgres, claim.run_id, always, resume=True)
         assert ended is not None
@@ -134,8 +237,23 @@ async def test_three_rescues_without_a_page_pause_the_stream(stand: Stand) -> No
     assert select(stand.conninfo, "SELECT rescues FROM stream") == [{"rescues": 0}]
 
 
+async def test_a_good_run_between_two_rescues_begins_their_count_anew(stand: Stand) -> None:
+    for number in range(MOST_RESCUES + 1):
+        claim = await stand.claim()
+        if number == 1:
+            async with stand.writer(claim) as writer:
+                await writer.store(page_of(1, [1]))
+            await claims.release(stand.postgres, claim, Outcome(Cause.CAP_PAGES))
+            continue
+        await rescue.find(stand.postgres, claim.run_id, FAULT, by="monitor", forensics={})
+        ended = await rescue.end(stand.postgres, claim.run_id, always, resume=True)
+        assert ended is not None
+        assert ended.successor is not None, ended.outcome
+    assert select(stand.conninfo, "SELECT rescues FROM stream") == [{"rescues": 2}]
+
+
 async def test_a_rescue_that_gained_a_page_counts_from_nothing(stand: Stand) -> None:
-    for _ in range(rescue.MOST_RESCUES + 1):
+    for _ in range(MOST_RESCUES + 1):
         claim = await stand.claim()
         async with stand.writer(claim) as writer:
             page = writer.sweep.checkpoint + 1

@@ -63,6 +63,30 @@ async def test_the_newest_and_the_last_complete_run_stay(stand: Stand) -> None:
     assert scalar(stand.conninfo, "SELECT count(*) FROM run WHERE status = 'complete'") == 1
 
 
+async def test_a_consent_that_is_not_used_yet_keeps_its_run(stand: Stand) -> None:
+    await make_old_run(stand, Cause.CAP_PAGES)
+    execute(
+        stand.conninfo,
+        "INSERT INTO consent (run_id, stream_id, keys, live) SELECT run_id, stream_id, '{1}', 9 FROM run",
+    )
+    await make_old_run(stand)
+    await finished_run(stand)
+    assert (await prune(stand.postgres, older_than_days=30)).runs == 1
+    assert stand.count("consent") == 1
+    execute(stand.conninfo, "UPDATE consent SET used_at = clock_timestamp()")
+    assert (await prune(stand.postgres, older_than_days=30)).runs == 1
+    assert stand.count("consent") == 0
+
+
+async def test_the_run_whose_keys_the_next_sweep_is_compared_with_stays(stand: Stand) -> None:
+    await make_old_run(stand)
+    execute(stand.conninfo, "UPDATE sweep SET keys_digest = 'x'")
+    await make_old_run(stand)
+    await finished_run(stand)
+    assert (await prune(stand.postgres, older_than_days=30)).runs == 1
+    assert scalar(stand.conninfo, "SELECT count(*) FROM sweep WHERE keys_digest = 'x'") == 1
+
+
 async def test_an_open_run_and_an_open_sweep_stay_whatever_their_age(stand: Stand) -> None:
     await make_old_run(stand)
     execute(stand.conninfo, "UPDATE sweep SET ended_at = NULL")

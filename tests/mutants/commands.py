@@ -38,7 +38,7 @@ COMMANDS = (
     ),
     Mutant(
         "trigger does not look for a pause",
-        (Replacement("syncd/cli/steer.py", "{} if force else await load_pauses(postgres)", "{}"),),
+        (Replacement("syncd/cli/steer.py", "None if force else await find_obstacle(postgres, stream)", "None"),),
         (f"{_TESTS}::test_with_the_daemon_down_they_go_straight_on_the_ledger",),
     ),
     Mutant(

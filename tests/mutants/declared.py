@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from tests.mutants.commands import COMMANDS
+from tests.mutants.exporter import EXPORTER
 from tests.mutants.monitor import MONITOR
 from tests.mutants.mutant import Mutant, Replacement
+from tests.mutants.page import PAGE
+from tests.mutants.rescue import RESCUE
+from tests.mutants.schedule import SCHEDULE
+from tests.mutants.service import SERVICE
 
 FENCE = "tests/integration/test_fence.py"
 CLAIMS = "tests/integration/test_claims.py"
@@ -14,6 +19,9 @@ CONTROL = "tests/integration/test_control"
 STEERING = "tests/acceptance/test_daemon_steering.py"
 JOURNAL = "tests/acceptance/test_daemon_journal.py"
 LEDGER = "tests/acceptance/test_daemon_ledger.py"
+PAUSES = "tests/integration/test_pauses.py"
+LEAVING = "tests/acceptance/test_daemon_leaving.py::test_a_run_whose_account_was_taken_out"
+WISHES = "tests/acceptance/test_daemon_wishes.py"
 
 _CHECK_INSIDE = """\
         async with connection.transaction():
@@ -106,7 +114,7 @@ FURTHER = (
     Mutant(
         "a connection that we end ourselves is a fault of ours",
         (Replacement("syncd/http/body.py", "        if request.transport is not None:\n", "        if True:\n"),),
-        ("tests/acceptance/test_daemon_port.py::test_hostile_peers_of_every_kind_keep_nobody_waiting",),
+        (f"{CONTROL}_connections.py::test_a_body_that_is_read_after_we_have_ended_the_connection_is_no_fault_of_ours",),
     ),
     Mutant(
         "the event loop's lag is looked at now and then",
@@ -301,7 +309,7 @@ FURTHER = (
     ),
     Mutant(
         "a secret of the new configuration is not hidden",
-        (Replacement("syncd/cli/serve.py", ", secrets=secrets_of(settings))", ")"),),
+        (Replacement("syncd/runtime/service.py", ", secrets=secrets_of(settings))", ")"),),
         (f"{JOURNAL}::test_no_secret_is_in_the_journal_the_status_or_an_answer",),
     ),
     Mutant(
@@ -313,7 +321,7 @@ FURTHER = (
         "the level of the log is read at the start only",
         (
             Replacement(
-                "syncd/cli/serve.py", "level=None if place.verbose else settings.sync.log_level, secrets", "secrets"
+                "syncd/runtime/service.py", "level=None if verbose else settings.sync.log_level, secrets", "secrets"
             ),
         ),
         (f"{JOURNAL}::test_the_level_notice_hides_what_is_below_and_a_reload_changes_it",),
@@ -331,7 +339,9 @@ FURTHER = (
         "the run of an account that was taken out is not drained",
         (
             Replacement(
-                "syncd/daemon/scheduler.py", "[*self.workers.values(), *self._leaving]", "[*self.workers.values()]"
+                "syncd/daemon/scheduler.py",
+                "        workers = self.running\n",
+                "        workers = [*self.workers.values()]\n",
             ),
         ),
         (f"{STEERING}::test_a_run_of_an_account_that_was_taken_out_ends_with_the_daemon",),
@@ -362,6 +372,82 @@ FURTHER = (
         ),
         (f"{CLAIMS}::test_of_a_dead_run_nothing_is_told_that_has_not_happened",),
     ),
+    Mutant(
+        "a dry run forgets the caps that were asked for",
+        (
+            Replacement(
+                "syncd/app.py",
+                "_compare(postgres, account, claim, recorder, options,",
+                "_compare(postgres, account, claim, recorder, replace(options, caps=_caps(account, RunRequest(''))),",
+            ),
+            Replacement("syncd/app.py", "import dataclass, field\n", "import dataclass, field, replace\n"),
+        ),
+        (f"{WISHES}::test_a_dry_run_keeps_to_the_caps_that_were_asked_for_and_is_booked",),
+    ),
+    Mutant(
+        "the calls of a dry run are counted nowhere",
+        (
+            Replacement(
+                "syncd/app.py",
+                "_compare(postgres, account, claim, recorder, options,",
+                "_compare(postgres, account, claim, Recorder(claim.stream_id), options,",
+            ),
+        ),
+        (f"{WISHES}::test_a_dry_run_keeps_to_the_caps_that_were_asked_for_and_is_booked",),
+    ),
+    Mutant(
+        "a stream that is registered while everything is paused goes on its own",
+        (
+            Replacement(
+                "syncd/ledger/accounts.py",
+                "paused_at, paused_by, pause_reason FROM a LEFT JOIN standing ON true",
+                "NULL::timestamptz, NULL, NULL FROM a",
+            ),
+        ),
+        (f"{PAUSES}::test_a_stream_that_is_registered_while_everything_is_paused_begins_paused",),
+    ),
+    Mutant(
+        "a registration does not hold off a pause of everything",
+        (Replacement("syncd/ledger/pauses.py", "FROM standing_pause FOR SHARE", "FROM standing_pause"),),
+        (f"{PAUSES}::test_a_stream_that_is_being_registered_does_not_slip_through_a_pause",),
+    ),
+    Mutant(
+        "an account that is put back forgets its run of before",
+        (
+            Replacement(
+                "syncd/daemon/scheduler.py", "if left.stream == worker.stream and left.is_running:", "if False:"
+            ),
+        ),
+        (f"{LEAVING}_and_put_back_lives_once_and_is_known",),
+    ),
+    Mutant(
+        "the run of an account that was taken out does not hear of stop",
+        (
+            Replacement("syncd/daemon/api.py", "self._scheduler.running:", "self._scheduler.workers.values():"),
+            Replacement(
+                "syncd/daemon/scheduler.py",
+                "        for worker in self._leaving:\n",
+                "        for worker in list[StreamWorker]():\n",
+            ),
+        ),
+        (f"{LEAVING}_hears_of_a_cancel_and_of_stop",),
+    ),
+    Mutant(
+        "a run goes on although its account has another login",
+        (
+            Replacement(
+                "syncd/daemon/service.py",
+                'worker.stop(Cause.SHUTDOWN, "the login',
+                'log.debug("no.stop", why="the login',
+            ),
+        ),
+        ("tests/acceptance/test_daemon_leaving.py::test_a_run_whose_account_gets_another_login_ends_at_its_next_page",),
+    ),
     *COMMANDS,
     *MONITOR,
+    *SCHEDULE,
+    *PAGE,
+    *SERVICE,
+    *RESCUE,
+    *EXPORTER,
 )

@@ -13,8 +13,6 @@ from tests.observe.prometheus import DEPLOY
 FOLDER = DEPLOY / "grafana" / "dashboards"
 DASHBOARDS = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.json"))}
 VALUES = {"$__rate_interval": "10s", "$__interval": "1s", "$__range": "60s", "$job": ".+", "$instance": ".+"}
-AHEAD = frozenset({"emag_sync_run_will_miss"})
-"""Asked for by rules and panels before the exporter has it."""
 METRIC = re.compile(r"\b((?:emag_sync|syncd|process|account:emag_sync)_\w+(?::\w+)?)\b")
 
 

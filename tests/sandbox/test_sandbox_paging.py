@@ -84,7 +84,7 @@ NAMES = st.sampled_from(["data", "id", "status", "general_stock", "currentPage",
 BODIES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner), max_leaves=20)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.dictionaries(NAMES, BODIES))
 def test_no_body_breaks_the_parameters(body):
     given_ = decode(json.dumps(body).encode(), "application/json")
@@ -94,7 +94,7 @@ def test_no_body_breaks_the_parameters(body):
     assert query.filters.ids is None or all(offer_id >= 0 for offer_id in query.filters.ids)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.binary())
 def test_no_bytes_break_the_form(body):
     with suppress(UnreadableBodyError):

@@ -230,7 +230,7 @@ records = st.dictionaries(st.sampled_from(["id", "a", "b", '"', "]"]), key_value
 spaces = st.text(" \n\r\t", max_size=2).map(str.encode)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(records, max_size=8), st.booleans(), spaces, spaces)
 @example([{"id": 1}, {"id": 1}, {"id": "1", "a": 2}], True, b" ", b"\n")
 def test_both_paths_agree_on_any_page_and_lose_nothing(
@@ -249,7 +249,7 @@ def test_both_paths_agree_on_any_page_and_lose_nothing(
     assert scan.split_list(read_envelope(body_of(*items, between=between))["results"]) == items
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(records, min_size=1, max_size=4), st.data())
 def test_a_body_cut_anywhere_never_passes_for_a_shorter_page(values: list[object], data: st.DataObject) -> None:
     body = body_of(*[json.dumps(value).encode() for value in values], data.draw(st.sampled_from([b"{}", SURROGATE])))
@@ -257,7 +257,7 @@ def test_a_body_cut_anywhere_never_passes_for_a_shorter_page(values: list[object
         decode_page(body[: data.draw(st.integers(0, len(body) - 1))], 1, max_items=100)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=40))
 def test_any_bytes_at_all_are_a_page_or_a_call_error(noise: bytes) -> None:
     for body in (noise, body_of(noise), body_of(b'{"id":1,"a":"' + noise + b'"}')):

@@ -12,6 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+import monitor as monitor_package
 from monitor.cli import cli as monitor
 from syncd import __version__
 from syncd.accounts import DEFAULT_BASE_URL
@@ -146,7 +147,7 @@ def test_the_answers_in_the_readme_are_those_of_the_control_api() -> None:
 
 async def test_the_status_line_in_the_readme_is_that_of_the_daemon() -> None:
     """But for its numbers."""
-    (shown,) = re.findall(r'^ +Status: "(.*)"$', README, re.MULTILINE)
+    shown = re.findall(r'^ +Status: "(.*)"$', README, re.MULTILINE)[0]
     stream = Stream("emag", "main", "offers")
     view = StreamView(stream, lambda: None)
     view.claimed(Claim(stream, 1, 1, UUID(int=1), 1, 60.0), Sweep(UUID(int=2), 100, 1, 5002, 0))
@@ -161,7 +162,8 @@ def _numberless(line: str) -> str:
 def test_the_journal_lines_in_the_readme_have_the_facts_that_are_logged(sources: str) -> None:
     """Each event has its MESSAGE_ID, each fact its place in the source."""
     lines = re.findall(r"syncd\[\d+\]: (\S+) (.*)$", README, re.MULTILINE)
-    assert [event for event, _ in lines] == ["sync.requested", "run.started", "run.ended"]
+    lines += re.findall(r"sync-monitor\[\d+\]: (\S+) (.*)$", README, re.MULTILINE)
+    assert [event for event, _ in lines] == ["sync.requested", "run.started", "run.ended", "run.stuck", "run.recovered"]
     for event, facts in lines:
         assert event in MESSAGE_IDS
         for name in re.findall(r"(?:^| )(\w+)=", facts):
@@ -178,6 +180,18 @@ def test_every_command_has_help_and_stands_in_the_readme() -> None:
         assert all(getattr(option, "help", "") for option in command.params if isinstance(option, click.Option)) or (
             name == "sandbox"
         )
+
+
+def test_every_command_of_the_monitor_stands_in_the_readme() -> None:
+    named = {match[1] for cells in _rows("The monitor") if (match := re.match(r"`sync-monitor (\w+)", cells[0]))}
+    assert named == set(monitor.commands)
+
+
+def test_the_functions_for_scripts_are_those_of_the_package() -> None:
+    (shown,) = [block for block in re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.M) if "monitor" in block]
+    imported = re.findall(r"^from monitor import (.*)$", shown, re.MULTILINE)
+    assert [set(names.split(", ")) for names in imported] == [set(monitor_package.__all__)]
+    compile(shown, "README.md", "exec")
 
 
 def test_every_command_can_say_more_and_those_with_facts_say_them_to_machines() -> None:
@@ -218,6 +232,7 @@ def test_every_path_and_link_exists(document: Path) -> None:
 
 def test_every_symbol_that_is_named_exists(document: Path, sources: str) -> None:
     known = set(re.findall(r"\w+", sources)) | NAMED_OTHERWISE | NOT_OURS
+    known |= {f"emag_sync_{word}" for word in known}  # metrics: all of them are compared in test_metrics.py
     spans = _code_spans(document.read_text("utf-8"))
     assert {span for span in spans if re.fullmatch(r"\w{3,}", span)} - known == set()
     for symbol, path in re.findall(r"`(\w+)` (?:in|\()\s*`([\w/]+\.py)`", document.read_text("utf-8")):
@@ -228,8 +243,7 @@ def test_the_words_are_complete() -> None:
     spans = set(_code_spans(GLOSSARY))
     assert {*Status, *Cause, *Rejection} <= spans
     explained = {cause for cells in _rows("When something is odd") for cause in _code_spans(cells[0])}
-    of_the_monitor = {Cause.NO_PROGRESS, Cause.WAIT_OVERRUN, Cause.NOT_STARTED}
-    assert explained == {*Cause} - of_the_monitor - {Cause.END_OF_DATA}
+    assert explained == {*Cause} - {Cause.END_OF_DATA}
 
 
 def test_the_changelog_knows_this_version() -> None:

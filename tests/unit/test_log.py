@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 import structlog
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import monitor
@@ -121,7 +121,6 @@ def test_a_number_that_is_a_secret_is_hidden(log: Any, capsys: pytest.CaptureFix
     assert "count=***" in capsys.readouterr().err
 
 
-@settings(deadline=None)
 @given(
     st.text(st.characters(exclude_characters="*"), min_size=4, max_size=12), st.text(max_size=5), st.text(max_size=5)
 )

@@ -42,16 +42,18 @@ def test_an_outage_is_not_told_of_the_one_run_that_noticed_it(capsys: pytest.Cap
     assert "stream=" not in said
 
 
-def test_the_reason_of_the_pool_is_said_once_an_outage() -> None:
+def test_the_reason_of_the_pool_is_kept_for_whoever_waits_for_it_in_vain() -> None:
     outage = Outage(lambda: 100.0)
-    same, other = (logging.makeLogRecord({"msg": text}) for text in ("refused", "wrong password"))
-    assert [outage.is_new(record) for record in (same, same, other, other)] == [True, False, True, False]
-    closed = (logging.makeLogRecord({"msg": f"discarding <connection at {address}>"}) for address in ("0x7f1", "0x7f2"))
-    assert [outage.is_new(record) for record in closed] == [True, False]
-    assert outage.is_new(other)
-    outage.failed(OSError("refused"))
-    outage.ended()
-    assert outage.is_new(other)
+    pool = logging.getLogger("psycopg.pool")
+    refused = pool.makeRecord(
+        pool.name, logging.WARNING, "", 0, "error connecting in %r: %s", ("pool-1", OSError("refused\nhint")), None
+    )
+    assert not outage.overhear(refused)
+    assert outage.reason == "refused"
+    assert not outage.overhear(logging.makeLogRecord({"msg": "discarding closed connection: %s"}))
+    assert outage.reason == "refused"
+    outage.succeeded()
+    assert outage.reason is None
 
 
 def test_what_psycopg_does_about_an_outage_is_its_own_affair(capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,14 +35,14 @@ def padded(draw: st.DrawFn, items: list[bytes]) -> bytes:
     return b",".join(draw(spaces) + item + draw(spaces) for item in items)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data(), st.lists(raw_values, max_size=8))
 def test_a_list_splits_into_exactly_its_items(data: st.DataObject, items: list[bytes]) -> None:
     text = data.draw(spaces) + b"[" + data.draw(padded(items) if items else spaces) + b"]" + data.draw(spaces)
     assert scan.split_list(text) == items
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data(), st.dictionaries(st.text(max_size=6), raw_values, max_size=6))
 def test_an_object_splits_into_exactly_its_members(data: st.DataObject, members: dict[str, bytes]) -> None:
     parts = [
@@ -53,7 +53,7 @@ def test_an_object_splits_into_exactly_its_members(data: st.DataObject, members:
     assert scan.read_object(text) == members
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data(), st.lists(raw_values, min_size=1, max_size=5))
 def test_a_list_cut_anywhere_is_refused(data: st.DataObject, items: list[bytes]) -> None:
     text = b'{"results":[' + b",".join(items) + b"]}"

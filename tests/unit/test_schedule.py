@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from syncd.policy.schedule import (
     Start,
     decide,
     failure_backoff_seconds,
+    first_delay_seconds,
     interval_with_jitter,
     is_failure,
     next_delay_seconds,
@@ -49,6 +52,20 @@ def test_no_run_begins_on_a_full_minute_and_none_begins_earlier_for_it(
     moved = off_the_minute(delay, second, jitter)
     assert delay <= moved < delay + 60
     assert QUIET_SECONDS - 1e-6 <= (second + moved) % 60 <= 60 - QUIET_SECONDS + 1e-6
+
+
+@given(startup=st.floats(20, 3600), second=SECOND, jitter=JITTER)
+def test_the_first_run_is_not_before_the_start_up_delay_and_off_the_full_minute(
+    startup: float, second: float, jitter: float
+) -> None:
+    delay = first_delay_seconds(startup, second, jitter)
+    assert startup <= delay < startup + 70
+    assert QUIET_SECONDS - 1e-6 <= (second + delay) % 60 <= 60 - QUIET_SECONDS + 1e-6
+
+
+def test_who_sets_a_short_start_up_delay_waits_no_minute() -> None:
+    assert first_delay_seconds(0, 59, 0.9) == 0
+    assert first_delay_seconds(3, 59, 0.5) == 3.5
 
 
 @given(interval=st.integers(1, 86_400), failures=FAILURES, second=SECOND, jitter=JITTER)
@@ -139,3 +156,11 @@ def test_a_run_that_kills_its_process_again_and_again_waits_for_its_slot() -> No
 def test_a_dead_run_that_nobody_wants_to_go_on_is_only_closed() -> None:
     dead = Situation(Status.RUNNING, lapsed=True, paused=False, enabled=True, due=False, over=True)
     assert decide(dead) == CLOSE
+
+
+def test_a_successor_of_the_monitor_does_not_begin_where_nothing_begins_by_itself() -> None:
+    """It is withdrawn, so that it is in the way of nobody's run by hand; on a paused stream it waits."""
+    queued = Situation(Status.QUEUED, lapsed=False, paused=False, enabled=False, due=False, successor=True)
+    assert decide(queued) == CLOSE
+    assert decide(replace(queued, enabled=True)) == REQUESTED
+    assert decide(replace(queued, paused=True)) == NOTHING

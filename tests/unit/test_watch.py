@@ -111,3 +111,10 @@ def test_a_run_whose_heart_beats_but_whose_pages_do_not_move_is_stuck(
 ) -> None:
     run = replace(RUNNING, unmoved_seconds=unmoved, wait_seconds_left=wait_left, moved_since_wait=moved)
     assert judge(run, PATIENCE).health is Health.STUCK
+
+
+def test_a_run_with_longer_calls_may_take_longer_after_its_wait() -> None:
+    """Its account may have a call deadline of its own, which the watch reads from the run."""
+    late = replace(RUNNING, wait_seconds_left=-GRACE - 100, unmoved_seconds=400.0)
+    assert judge(late, PATIENCE).cause is Cause.WAIT_OVERRUN
+    assert judge(replace(late, call_seconds=600.0), PATIENCE).health is Health.HEALTHY

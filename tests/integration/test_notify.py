@@ -1,0 +1,188 @@
+"""Notices, against a real HTTP server and a real ledger: once each, tried again, and nobody waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import structlog
+from pydantic import SecretStr
+
+from monitor.notify import MOST_WAITING, Announcer, Message, Sender, note_sent
+from monitor.summary import Expectation, Summary, summarise
+from monitor.trouble import Surroundings
+from syncd.contract.words import Cause
+from syncd.ledger.outlook import load_outlook
+from syncd.ledger.scrape import load_facts
+from syncd.runtime.settings.sync import SyncSettings
+from tests.control import eventually
+from tests.listener import Listener, listening_for_notices
+from tests.streams import Stand, execute, scalar
+
+EXPECTATION = Expectation(600, 7200, enabled=True)
+SECRET = "hush-hush"
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[Listener]:
+    async with listening_for_notices() as opened:
+        yield opened
+
+
+def message(listener: Listener, *, path: str = "/hook", key: str = "") -> Message:
+    return Message(SecretStr(f"{listener.url}{path}?{SECRET}"), "trouble", key, {"event": "trouble"})
+
+
+@asynccontextmanager
+async def sending(*, call_seconds: float = 10.0, sent: list[str] | None = None) -> AsyncIterator[Sender]:
+    arrived: list[str] = [] if sent is None else sent
+
+    async def note(key: str) -> None:
+        arrived.append(key)
+
+    sender = Sender(note, call_seconds=call_seconds)
+    task = asyncio.create_task(sender.run())
+    yield sender
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def announcing(stand: Stand, listener: Listener) -> AsyncIterator[Announcer]:
+    """As one process of the monitor would."""
+    sync = SyncSettings(webhook_url=f"{listener.url}/hook", ping_url=f"{listener.url}/ping/{{account}}")
+    sender = Sender(lambda key: note_sent(stand.postgres, key))
+    task = asyncio.create_task(sender.run())
+    yield Announcer(stand.postgres, sender, lambda: sync)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def summary_of(stand: Stand) -> Summary:
+    around = Surroundings(await load_outlook(stand.postgres), "elsewhere", 1)
+    return summarise(await load_facts(stand.postgres), [], EXPECTATION, 0.0, around)
+
+
+def end(stand: Stand, status: str, cause: Cause) -> None:
+    """A run began and ended just now."""
+    execute(
+        stand.conninfo,
+        "INSERT INTO run (stream_id, initiated_by, status, cause, started_at, completed_at, error_message)"
+        " SELECT stream_id, 'test', %s, %s, clock_timestamp(), clock_timestamp(), 'page 3: \u202eno' FROM stream",
+        [status, cause],
+    )
+
+
+async def test_a_failure_and_the_recovery_are_told_once_over_restarts_and_by_two(
+    stand: Stand, listener: Listener
+) -> None:
+    end(stand, "failed", Cause.UPSTREAM)
+    for _ in range(2):
+        async with announcing(stand, listener) as one, announcing(stand, listener) as other:
+            for announcer in (one, other, one):
+                await announcer.tell(await summary_of(stand), [], 0.0)
+            await eventually(lambda: not scalar(stand.conninfo, "SELECT count(*) FROM notice WHERE sent_at IS NULL"))
+    (trouble,) = listener.bodies("trouble")
+    assert (trouble["kind"], trouble["subject"]) == ("failed", "emag/main/offers")
+    assert "\\u202eno" in trouble["text"]
+    end(stand, "complete", Cause.END_OF_DATA)
+    for _ in range(2):
+        async with announcing(stand, listener) as announcer:
+            await announcer.tell(await summary_of(stand), [], 0.0)
+            await announcer.tell(await summary_of(stand), [], 0.0)
+            await eventually(lambda: not scalar(stand.conninfo, "SELECT count(*) FROM notice WHERE sent_at IS NULL"))
+    (recovered,) = listener.bodies("recovered")
+    assert recovered["key"] == f"{trouble['key']}/over"
+    end(stand, "failed", Cause.UPSTREAM)
+    async with announcing(stand, listener) as announcer:
+        await announcer.tell(await summary_of(stand), [], 0.0)
+        await eventually(lambda: not scalar(stand.conninfo, "SELECT count(*) FROM notice WHERE sent_at IS NULL"))
+    assert len(listener.bodies("trouble")) == 2
+    assert len(listener.bodies("recovered")) == 1
+    runs = scalar(stand.conninfo, "SELECT array_agg(run_id::text ORDER BY queued_at) FROM run")
+    ends = ["/fail", "", "/fail"]
+    expected = [f"/ping/main{path}?rid={run}" for run, how in zip(runs, ends, strict=True) for path in ("/start", how)]
+    assert sorted(listener.pings) == sorted(expected)
+
+
+async def test_what_nobody_sent_is_sent_by_the_next_process(stand: Stand, listener: Listener) -> None:
+    end(stand, "failed", Cause.UPSTREAM)
+    dead = Announcer(stand.postgres, Sender(lambda key: note_sent(stand.postgres, key)), lambda: SyncSettings(
+        webhook_url=f"{listener.url}/hook"
+    ))  # fmt: skip
+    await dead.tell(await summary_of(stand), [], 0.0)  # it has noted it, and dies before it sends it
+    async with announcing(stand, listener) as announcer:
+        await announcer.tell(await summary_of(stand), [], 0.0)
+        assert listener.bodies("trouble") == []
+        execute(stand.conninfo, "UPDATE notice SET claimed_at = claimed_at - interval '6 minutes'")
+        await announcer.tell(await summary_of(stand), [], 0.0)
+        await eventually(lambda: len(listener.bodies("trouble")) == 1)
+
+
+async def test_old_runs_are_no_news(stand: Stand, listener: Listener) -> None:
+    end(stand, "complete", Cause.END_OF_DATA)
+    execute(stand.conninfo, "ALTER TABLE run DISABLE TRIGGER USER")
+    execute(stand.conninfo, "UPDATE run SET started_at = started_at - interval '1 day', completed_at ="
+            " completed_at - interval '1 day'")  # fmt: skip
+    async with announcing(stand, listener) as announcer:
+        await announcer.tell(await summary_of(stand), [], 0.0)
+    assert stand.count("notice") == 0
+
+
+async def test_a_ledger_that_is_away_is_told_after_a_minute_and_its_return_too(
+    stand: Stand, listener: Listener
+) -> None:
+    async with announcing(stand, listener) as announcer:
+        for now in (0.0, 59.0, 60.0, 90.0):
+            await announcer.tell(None, [], now)
+        await announcer.tell(await summary_of(stand), [], 100.0)
+        await eventually(lambda: listener.bodies("recovered"))
+    (trouble,) = listener.bodies("trouble")
+    assert (trouble["kind"], trouble["subject"]) == ("ledger_away", "ledger")
+
+
+async def test_a_webhook_that_hangs_delays_no_ping_and_its_queue_is_bounded(listener: Listener) -> None:
+    listener.hanging = "/hook"
+    async with sending() as sender:
+        sender.put(message(listener) for _ in range(3 * MOST_WAITING))
+        sender.put([Message(SecretStr(f"{listener.url}/ping"), "ping start", "", None)])
+        await eventually(lambda: listener.pings == ["/ping"])
+        listener.hanging = "never"
+        listener.released.set()
+        await eventually(lambda: len(listener.bodies("trouble")) >= MOST_WAITING)
+    assert len(listener.bodies("trouble")) <= MOST_WAITING + 1
+
+
+async def test_a_call_is_tried_again_and_noted_when_it_arrives(listener: Listener) -> None:
+    listener.statuses = [500]
+    sent: list[str] = []
+    async with sending(sent=sent) as sender:
+        sender.put([message(listener, key="k")])
+        await eventually(lambda: sent == ["k"])
+    assert len(listener.heard) == 2
+
+
+async def test_a_redirect_is_not_followed_and_no_line_of_the_log_holds_the_url(listener: Listener) -> None:
+    listener.statuses = [302, 404]
+    written = io.StringIO()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(written))
+    try:
+        async with sending(call_seconds=0.2) as sender:
+            sender.put([message(listener), message(listener), Message(SecretStr("http://"), "trouble", "", {})])
+            await eventually(lambda: written.getvalue().count("notice.not_sent") >= 2)
+    finally:
+        structlog.reset_defaults()
+    assert len(listener.heard) == 2
+    assert "HTTP 302" in written.getvalue()
+    assert SECRET not in written.getvalue()
+    assert "127.0.0.1" not in written.getvalue()
+
+
+async def test_who_wants_no_notices_has_none_in_the_ledger(stand: Stand) -> None:
+    end(stand, "failed", Cause.UPSTREAM)
+    announcer = Announcer(stand.postgres, Sender(lambda key: note_sent(stand.postgres, key)), SyncSettings)
+    await announcer.tell(await summary_of(stand), [], 0.0)
+    assert stand.count("notice") == 0

@@ -40,6 +40,16 @@ class Alertmanager:
         return next(dict(alert) for alert in newest["alerts"] if alert["status"] == status)
 
 
+def _telling(url: str) -> dict[str, Any]:
+    """A configuration: each name by itself, at once, and its end too."""
+    route = {"receiver": "test", "group_by": ["alertname"], "group_wait": "0s", "group_interval": "1s"}
+    hooks = [{"url": url, "send_resolved": True}]
+    return {
+        "route": {**route, "repeat_interval": "1h"},
+        "receivers": [{"name": "test", "webhook_configs": hooks}],
+    }
+
+
 @asynccontextmanager
 async def alertmanager(folder: Path) -> AsyncIterator[Alertmanager]:
     """Tells at once, and what has been resolved as well."""
@@ -56,16 +66,7 @@ async def alertmanager(folder: Path) -> AsyncIterator[Alertmanager]:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", free_port())
     await site.start()
-    config = {
-        "route": {
-            "receiver": "test",
-            "group_by": ["alertname"],
-            "group_wait": "0s",
-            "group_interval": "1s",
-            "repeat_interval": "1h",
-        },
-        "receivers": [{"name": "test", "webhook_configs": [{"url": site.name, "send_resolved": True}]}],
-    }
+    config = _telling(site.name)
     (folder / "alertmanager.yml").write_text(yaml.safe_dump(config))
     command = [
         path,

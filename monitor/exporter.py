@@ -43,6 +43,10 @@ class Watched(Protocol):
         """One of WATCH_STATES."""
 
     @property
+    def promised_interval_seconds(self) -> float:
+        """From the end of a run to the next one, as set; 0: nothing starts by itself."""
+
+    @property
     def stuck_streams(self) -> Collection[Stream]:
         """Those whose run is stuck now."""
 
@@ -116,6 +120,8 @@ class Exporter:
         yield from _own("monitor_status", "1 while the watch is healthy.", [("", state == "ok")])
         states = [(f'{{state="{one}"}}', one == state) for one in WATCH_STATES]
         yield from _own("monitor_state", "The watch: 1 for the state it is in.", states)
+        interval = self._watched.promised_interval_seconds
+        yield from _own("interval_seconds", "From a run's end to the next one, as set; 0: never.", [("", interval)])
         yield from _own("collector_duration_seconds", "How long reading the ledger took.", [("", read_seconds)])
         yield from _own("build_info", "The release that runs.", [(f'{{version="{__version__}"}}', 1.0)])
         yield generate_latest(self._process).decode()

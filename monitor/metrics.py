@@ -168,6 +168,10 @@ def _paused(account: Account) -> list[float]:
     return [float(sum(one.paused for one in account.streams))]
 
 
+def _awaiting(account: Account) -> list[float]:
+    return [float(sum(one.cause is Cause.BLAST_RADIUS for one in account.streams))]
+
+
 def _stuck(account: Account) -> list[float]:
     return [float(account.stuck)]
 
@@ -213,6 +217,7 @@ FAMILIES = (
     Family("open_runs", GAUGE, "Runs that are queued or running.", _one, _open_runs(lambda _: 1)),
     Family("stuck_runs", GAUGE, "Runs that are stuck now.", _one, _stuck),
     Family("paused", GAUGE, "Streams that are paused.", _one, _paused),
+    Family("awaiting_approval", GAUGE, "Streams whose newest run waits for a person's consent.", _one, _awaiting),
     Family("run_pages", GAUGE, "Page up to which the open run's sweep is stored.", _one,
            _open_runs(lambda run: run.page)),
     Family("run_pages_expected", GAUGE, "Pages that the count announced.", _one,

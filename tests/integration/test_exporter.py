@@ -30,6 +30,7 @@ class Watched:
     """A watch that is well and sees nothing stuck."""
 
     watch_state: str = "ok"
+    promised_interval_seconds: float = 600.0
     stuck_streams: set[Stream] = field(default_factory=set)
 
 

@@ -56,6 +56,7 @@ class Watched:
     """A watch that is well."""
 
     watch_state: str = "ok"
+    promised_interval_seconds: float = 600.0
     stuck_streams: set[Stream] = field(default_factory=set)
 
 

@@ -5,7 +5,7 @@
 KEPT_RELEASES=3
 
 source_digest() { # what the release is made of
-  (cd "$SOURCE" && find syncd monitor deploy setup.cfg pyproject.toml README.md docs deploy_sync_system.sh \
+  (cd "$SOURCE" && find syncd monitor deploy setup.cfg pyproject.toml ./*.md LICENSE docs deploy_sync_system.sh \
     -type f ! -name '*.pyc' ! -path '*.egg-info*' -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-64)
 }
 
@@ -65,9 +65,10 @@ copy_source() { # TARGET
     tar --extract --no-same-owner --directory "$1"
 }
 
-copy_share() { # TARGET: papers, units and this script, so that a release can be gone back to without its source
+copy_share() { # TARGET: papers, units, rules, dashboards and this script: what the catalog and the alerts point to, and
+  # what it takes to go back to a release without its source
   mkdir -p "$1"
-  (cd "$SOURCE" && tar --create --exclude=__pycache__ README.md CHANGELOG.md LICENSE docs deploy deploy_sync_system.sh syncd/__init__.py) |
+  (cd "$SOURCE" && tar --create --exclude=__pycache__ ./*.md LICENSE docs deploy deploy_sync_system.sh syncd/__init__.py) |
     tar --extract --no-same-owner --directory "$1"
   ln -s deploy/systemd/drop-ins "$1/drop-ins"
 }

@@ -24,8 +24,7 @@ PARTS = (
     "docs",
     "setup.cfg",
     "pyproject.toml",
-    "README.md",
-    "CHANGELOG.md",
+    *(path.name for path in ROOT.glob("*.md")),
     "LICENSE",
     DEPLOY,
 )

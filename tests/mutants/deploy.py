@@ -7,6 +7,8 @@ from tests.mutants.mutant import Mutant, Replacement
 _SCHEMA = "tests/integration/test_schema.py"
 _INSTALL, _OPERATE, _UPGRADE = (f"tests/deploy/test_{name}.py" for name in ("1_install", "2_operate", "3_upgrade"))
 _TERMS = "return match is not None and match[1] == version and match[2] <= SCHEMA_VERSION"
+_SHIPPED = "tests/observe/test_shipped.py"
+_STUCK = "is stuck\nDefined-By: syncd\nSupport: file:///opt/syncd/current/share/README.md\nDocumentation: file:///opt"
 _UNIT = "deploy/systemd/syncd.service"
 
 DEPLOY = (
@@ -49,5 +51,15 @@ DEPLOY = (
         "the daemon may write anywhere",
         (Replacement(_UNIT, "ProtectSystem=strict", "ProtectSystem=no"),),
         (f"{_OPERATE}::test_the_hardening_really_blocks",),
+    ),
+    Mutant(
+        "a release goes without its papers",
+        (Replacement("deploy/lib/release.sh", "LICENSE docs deploy deploy_sync_system.sh", "LICENSE deploy"),),
+        (f"{_SHIPPED}::test_every_alert_and_every_dashboard_leads_to_a_page",),
+    ),
+    Mutant(
+        "the journal's explanation of a stuck run leads nowhere",
+        (Replacement("deploy/systemd/syncd.catalog", _STUCK, _STUCK.replace("///opt", "///srv")),),
+        (f"{_SHIPPED}::test_every_entry_of_the_catalog_leads_to_a_page",),
     ),
 )

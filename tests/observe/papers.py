@@ -11,6 +11,7 @@ from tests.observe.prometheus import ROOT
 
 FOLDER = ROOT / "docs" / "runbook"
 PAGES = sorted(FOLDER.glob("*.md"))
+AS_SERVICE = ["runuser", "-u", "syncd", "--"]
 OURS = ("syncd", "sync-monitor", r"\./deploy_sync_system\.sh")
 
 
@@ -28,11 +29,13 @@ def commands(page: Path) -> list[list[str]]:
 
 
 def typed(text: str) -> Iterator[list[str]]:
-    """The commands of the `sh` blocks, in their order; what a here-document holds is not one."""
+    """The commands of the `sh` blocks, in their order; what a here-document holds is not one, and who types it is left
+    out."""
     for block in re.findall(r"^ *```sh\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE):
         for line in re.sub(r"<<'SQL'.*?^SQL$", "", block, flags=re.DOTALL | re.MULTILINE).splitlines():
             if line.strip():
-                yield shlex.split(line.strip(), comments=True)
+                words = shlex.split(line.strip(), comments=True)
+                yield words[len(AS_SERVICE) :] if words[: len(AS_SERVICE)] == AS_SERVICE else words
 
 
 def section(page: Path, title: str) -> str:

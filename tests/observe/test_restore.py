@@ -43,7 +43,9 @@ class Operator:
             rest = [
                 database if word == "syncd" else word.replace("--dbname=syncd", f"--dbname={database}") for word in rest
             ]
-            command = [str(self._binaries / name), *rest]
+            redirected = [word for word in rest if word.startswith(("<", ">"))]
+            plain = [word for word in rest if word not in redirected]
+            command = ["bash", "-c", f'exec "$@" {" ".join(redirected)}', "bash", str(self._binaries / name), *plain]
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         else:
             assert name in {"systemctl", "tar", "chmod", "chown", "install"}, words

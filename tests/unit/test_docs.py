@@ -35,8 +35,8 @@ GLOSSARY = (ROOT / "docs/glossary.md").read_text("utf-8")
 NAMED_OTHERWISE = {*VARIABLES.values(), "EMAG_FBE_API_BASE_URL", "EMAG_FBE_API_USERNAME", "EMAG_FBE_API_PASSWORD"}
 """Composed in the code; the settings table is compared with them."""
 NOT_OURS = {"_at", "bytea", "last_seen_run", "pkill"}
-OF_OTHER_PROGRAMS = {"--schema", "--reuid", "--regid", "--init-groups"}
-"""pg_dump and setpriv; the runbook's commands are tried by tests/observe."""
+OF_OTHER_PROGRAMS = {"--schema"}
+"""pg_dump; the runbook's commands are tried by tests/observe."""
 
 
 @pytest.fixture(params=DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -71,6 +71,10 @@ class Machine:
         """What is answered there; name: the Host header, source: the address it is asked from."""
         return self.box.say("/usr/bin/python3", "-c", _GET, url, name, source, "10")
 
+    def answers(self, url: str) -> bool:
+        """Whether somebody answers there with 200 by now."""
+        return self.box.exec("/usr/bin/python3", "-c", _GET, url, "", "", "10", check=False).returncode == 0
+
     def is_cut_off(self, url: str, *, source: str) -> bool:
         """Whether nobody answers there to whom asks from this address, not even that nobody listens."""
         done = self.box.exec("/usr/bin/python3", "-c", _GET, url, "", source, "1", check=False)

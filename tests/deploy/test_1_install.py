@@ -38,7 +38,7 @@ def test_the_preflight_says_all_it_found_at_once_and_changes_nothing(empty: Mach
         "--bind",
         "127.0.0.1",
     )
-    empty.box.until(lambda: empty.get("http://127.0.0.1:9108/"), "the squatter listens")
+    empty.box.until(lambda: empty.answers("http://127.0.0.1:9108/"), "the squatter listens")
     said = empty.deploy(expect=78)
     empty.box.exec("systemctl", "stop", "squatter")
     for finding in ("port 9108", "no login of the marketplace", "PostgreSQL at 127.0.0.1:1: "):

@@ -13,7 +13,7 @@ from typing import Any
 from tests.deploy.box import Box
 from tests.deploy.supplies import NOW, SOURCE, WHEELS
 
-OFFERS = 2350
+OFFERS = 1550
 SERVICES = ("syncd.service", "sync-monitor.service")
 PASSWORD = "the-password-of-the-sandbox"
 MARKETPLACE = "http://127.0.0.1:9999/api-3"

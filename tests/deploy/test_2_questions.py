@@ -15,7 +15,8 @@ HEALTH = "sync-monitor health"
 ONE_OTHER_PRICE = """
 UPDATE sync.record SET hash = '\\x00',
        document = regexp_replace(document::text, '"sale_price": ?[0-9.]+', '"sale_price":1.5')::json
- WHERE key = (SELECT min(key) FROM sync.record)"""
+ WHERE key = (SELECT key FROM sync.record ORDER BY length(key) DESC, key DESC LIMIT 1)"""
+"""Of the last page, which the run that was cut off has not read yet: the next one goes on at its checkpoint."""
 
 
 def shown(page: Path) -> dict[str, list[str]]:

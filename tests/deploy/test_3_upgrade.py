@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from syncd.ledger.schema import SCHEMA_VERSION
 from tests.deploy.machine import Machine
 from tests.deploy.supplies import WHEELS, Supplies
@@ -41,7 +43,9 @@ def test_an_upgrade_is_taken_and_can_be_taken_back(machine: Machine, supplies: S
     machine.assert_well()
 
 
+@pytest.mark.prove
 def test_a_release_that_crashes_at_start_is_taken_back(machine: Machine, supplies: Supplies) -> None:
+    """As one that never becomes ready, below, only sooner."""
     before, data = _current(machine), machine.query(DATA)
     crash = (
         "    async def run(self) -> None:\n",

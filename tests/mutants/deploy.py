@@ -40,7 +40,7 @@ DEPLOY = (
     Mutant(
         "a release that does not become ready stays",
         (Replacement("deploy_sync_system.sh", "[[ -n $IS_SWITCHED ]] && go_back", ":"),),
-        (f"{_UPGRADE}::test_a_release_that_crashes_at_start_is_taken_back",),
+        (f"{_UPGRADE}::test_a_release_that_never_becomes_ready_is_taken_back_although_it_migrated",),
     ),
     Mutant(
         "a wrong configuration is tried again and again",

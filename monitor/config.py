@@ -29,9 +29,13 @@ class Settings:
     warnings: tuple[str, ...]
     accounts: Mapping[tuple[str, str], SyncSettings] = field(default_factory=dict)
 
+    def sync_of(self, source: str, account: str) -> SyncSettings:
+        """What holds for this account."""
+        return self.accounts.get((source, account), self.sync)
+
     def patience_with(self, stream: Stream) -> Patience:
         """How long nothing may happen before a run of this stream is stuck."""
-        sync = self.accounts.get((stream.source, stream.account), self.sync)
+        sync = self.sync_of(stream.source, stream.account)
         return Patience(sync.stuck_threshold_hours * 3600, sync.request_timeout_seconds, sync.lease_seconds)
 
 

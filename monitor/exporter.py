@@ -46,6 +46,9 @@ class Watched(Protocol):
     def stuck_streams(self) -> Collection[Stream]:
         """Those whose run is stuck now."""
 
+    def interval_of(self, source: str, account: str) -> float:
+        """Seconds from a run's end to the account's next one, as set; 0: nothing starts by itself."""
+
 
 class Exporter:
     """Reads the ledger for Prometheus, and keeps what it wrote."""
@@ -120,7 +123,7 @@ class Exporter:
         yield from _own("build_info", "The release that runs.", [(f'{{version="{__version__}"}}', 1.0)])
         yield generate_latest(self._process).decode()
         if facts is not None:
-            yield from render(accounts_of(facts, self._watched.stuck_streams))
+            yield from render(accounts_of(facts, self._watched.stuck_streams, self._watched.interval_of))
 
 
 def _own(name: str, text: str, samples: Iterable[tuple[str, float]]) -> Iterator[str]:

@@ -168,6 +168,10 @@ def _paused(account: Account) -> list[float]:
     return [float(sum(one.paused for one in account.streams))]
 
 
+def _interval(account: Account) -> list[float]:
+    return [] if account.is_sum else [float(account.interval_seconds)]
+
+
 def _stuck(account: Account) -> list[float]:
     return [float(account.stuck)]
 
@@ -212,6 +216,8 @@ FAMILIES = (
            _newest(lambda one: one.progress_at)),
     Family("open_runs", GAUGE, "Runs that are queued or running.", _one, _open_runs(lambda _: 1)),
     Family("stuck_runs", GAUGE, "Runs that are stuck now.", _one, _stuck),
+    Family("interval_seconds", GAUGE, "From a run's end to the next one, as set; 0: nothing starts by itself.",
+           _unless_sum(_one), _interval),
     Family("paused", GAUGE, "Streams that are paused.", _one, _paused),
     Family("run_pages", GAUGE, "Page up to which the open run's sweep is stored.", _one,
            _open_runs(lambda run: run.page)),

@@ -13,11 +13,7 @@ _AWAY = f"{_OUTAGES}::test_a_database_that_is_away_is_told_and_what_got_stuck_me
 SERVICE = (
     Mutant(
         "an account's own patience is not heeded",
-        (
-            Replacement(
-                "monitor/config.py", "self.accounts.get((stream.source, stream.account), self.sync)", "self.sync"
-            ),
-        ),
+        (Replacement("monitor/config.py", "self.accounts.get((source, account), self.sync)", "self.sync"),),
         ("tests/unit/test_monitor_config.py::test_an_account_has_its_own_interval_and_patience",),
     ),
     Mutant(

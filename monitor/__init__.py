@@ -11,7 +11,6 @@ Importing this package loads nothing else: a broken daemon must not take the mon
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -60,6 +59,7 @@ def get_sync_health_status() -> dict[str, Any]:
 
 
 def _on_ledger(work: Callable[[Postgres, Settings], Awaitable[T]]) -> T:
+    import asyncio
     from concurrent.futures import ThreadPoolExecutor
 
     from monitor.config import load_settings

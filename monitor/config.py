@@ -1,34 +1,41 @@
-"""The monitor's settings: the same places and names as the daemon's, without any account.
+"""The monitor's settings: the same places and names as the daemon's, without any login.
 
-A mistake in an account's table must not blind the watch: those tables are not read here.
+Of an account's table only its [sync] keys are read, and a mistake in there must not blind the watch: the daemon
+names it, and here [sync] holds instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from monitor.watch import Patience
 from syncd.contract.errors import ConfigError
+from syncd.contract.words import Stream
 from syncd.runtime.settings.database import NO_DATABASE, DatabaseSettings, check_database_table, find_database
-from syncd.runtime.settings.layers import SYSTEM_DIRECTORY, read_layers
+from syncd.runtime.settings.layers import SYSTEM_DIRECTORY, Layers, read_layers
 from syncd.runtime.settings.sync import SyncSettings, find_disable_auto_sync, find_sync, warn_of_unknown_variables
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that the monitor needs; warnings are for people, one line each."""
+    """Everything that the monitor needs; warnings are for people, one line each. accounts: (source, name) → [sync] of
+    those that the file tells something of."""
 
     sync: SyncSettings
     database: DatabaseSettings
     disable_auto_sync: bool
     warnings: tuple[str, ...]
+    accounts: Mapping[tuple[str, str], SyncSettings] = field(default_factory=dict)
 
-    @property
-    def patience(self) -> Patience:
-        """How long nothing may happen before a run is stuck."""
-        sync = self.sync
+    def sync_of(self, source: str, account: str) -> SyncSettings:
+        """What holds for this account."""
+        return self.accounts.get((source, account), self.sync)
+
+    def patience_with(self, stream: Stream) -> Patience:
+        """How long nothing may happen before a run of this stream is stuck."""
+        sync = self.sync_of(stream.source, stream.account)
         return Patience(sync.stuck_threshold_hours * 3600, sync.request_timeout_seconds, sync.lease_seconds)
 
 
@@ -55,7 +62,17 @@ def load_settings(
     warnings = layers.finish()
     if sync is None or database is None or disabled is None:
         raise ConfigError([NO_DATABASE])
-    return Settings(sync, database, disabled, warnings)
+    return Settings(sync, database, disabled, warnings, _find_accounts(layers))
+
+
+def _find_accounts(layers: Layers) -> dict[tuple[str, str], SyncSettings]:
+    found = {}
+    for source in layers.table(("accounts",)):
+        for name in layers.table(("accounts", source)):
+            sync = find_sync(layers.aside(), ("accounts", source, name))
+            if sync is not None:
+                found[source, name] = sync
+    return found
 
 
 def secrets_of(settings: Settings) -> list[str]:

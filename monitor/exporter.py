@@ -43,12 +43,11 @@ class Watched(Protocol):
         """One of WATCH_STATES."""
 
     @property
-    def promised_interval_seconds(self) -> float:
-        """From the end of a run to the next one, as set; 0: nothing starts by itself."""
-
-    @property
     def stuck_streams(self) -> Collection[Stream]:
         """Those whose run is stuck now."""
+
+    def interval_of(self, source: str, account: str) -> float:
+        """Seconds from a run's end to the account's next one, as set; 0: nothing starts by itself."""
 
 
 class Exporter:
@@ -120,13 +119,11 @@ class Exporter:
         yield from _own("monitor_status", "1 while the watch is healthy.", [("", state == "ok")])
         states = [(f'{{state="{one}"}}', one == state) for one in WATCH_STATES]
         yield from _own("monitor_state", "The watch: 1 for the state it is in.", states)
-        interval = self._watched.promised_interval_seconds
-        yield from _own("interval_seconds", "From a run's end to the next one, as set; 0: never.", [("", interval)])
         yield from _own("collector_duration_seconds", "How long reading the ledger took.", [("", read_seconds)])
         yield from _own("build_info", "The release that runs.", [(f'{{version="{__version__}"}}', 1.0)])
         yield generate_latest(self._process).decode()
         if facts is not None:
-            yield from render(accounts_of(facts, self._watched.stuck_streams))
+            yield from render(accounts_of(facts, self._watched.stuck_streams, self._watched.interval_of))
 
 
 def _own(name: str, text: str, samples: Iterable[tuple[str, float]]) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 Every label is from a closed set, and every counter is there at 0 before its first event.
 
-Written here and not by prometheus_client, whose writer takes a third of a second for 200 accounts and does it in
-one go. The pieces here are small, and whoever takes them may give way between any two; what never changes of them,
+Written here and not by prometheus_client, whose writer takes a tenth of a second for 200 accounts and does it in one
+go. The pieces here are small, and whoever takes them may give way between any two; what never changes of them,
 the names and labels, is made once for each account.
 """
 
@@ -172,6 +172,10 @@ def _awaiting(account: Account) -> list[float]:
     return [float(sum(one.cause is Cause.BLAST_RADIUS for one in account.streams))]
 
 
+def _interval(account: Account) -> list[float]:
+    return [] if account.is_sum else [float(account.interval_seconds)]
+
+
 def _stuck(account: Account) -> list[float]:
     return [float(account.stuck)]
 
@@ -216,6 +220,8 @@ FAMILIES = (
            _newest(lambda one: one.progress_at)),
     Family("open_runs", GAUGE, "Runs that are queued or running.", _one, _open_runs(lambda _: 1)),
     Family("stuck_runs", GAUGE, "Runs that are stuck now.", _one, _stuck),
+    Family("interval_seconds", GAUGE, "From a run's end to the next one, as set; 0: nothing starts by itself.",
+           _unless_sum(_one), _interval),
     Family("paused", GAUGE, "Streams that are paused.", _one, _paused),
     Family("awaiting_approval", GAUGE, "Streams whose newest run waits for a person's consent.", _one, _awaiting),
     Family("run_pages", GAUGE, "Page up to which the open run's sweep is stored.", _one,

@@ -52,7 +52,7 @@ class Panorama:
     async def refresh(self, postgres: Postgres, settings: Settings) -> None:
         """Read what is looked at first; SyncError where that cannot be done."""
         self.outlook = await load_outlook(postgres)
-        self.observed = [(run, judge(run, settings.patience)) for run in await observe(postgres)]
+        self.observed = [(run, judge(run, settings.patience_with(run.stream))) for run in await observe(postgres)]
         self._daemons = await asyncio.to_thread(count_daemons, settings)
 
     async def refresh_history(self, postgres: Postgres, runs: Sequence[RunRow], within_seconds: float) -> None:

@@ -26,7 +26,7 @@ from monitor.forensics import collect
 from monitor.watch import Patience, Verdict, judge
 from syncd.contract.errors import FatalError, RowHeldError
 from syncd.contract.observation import Fault, Observation
-from syncd.contract.words import Cause
+from syncd.contract.words import Cause, Stream
 from syncd.ledger import rescue
 from syncd.ledger.eviction import evict_silent_writers
 from syncd.ledger.observation import observe
@@ -65,9 +65,11 @@ class Look:
 class Rescuer:
     """Looks at every open run and ends the stuck ones. may_resume: whether a successor may be queued now."""
 
-    def __init__(self, postgres: Postgres, patience: Patience, may_resume: Callable[[], bool]) -> None:
+    def __init__(
+        self, postgres: Postgres, patience_with: Callable[[Stream], Patience], may_resume: Callable[[], bool]
+    ) -> None:
         self._postgres = postgres
-        self.patience = patience
+        self.patience_with = patience_with
         self._may_resume = may_resume
         self._asked_at: dict[UUID, float] = {}
         self._failed: set[UUID] = set()
@@ -79,9 +81,12 @@ class Rescuer:
             return SOON_SECONDS
         return LATER_SECONDS if self._failed else None
 
+    def _judge(self, run: Observation) -> Verdict:
+        return judge(run, self.patience_with(run.stream))
+
     async def look(self) -> Look:
         """One look. DatabaseAwayError where the ledger cannot be read."""
-        look = Look([(run, judge(run, self.patience)) for run in await observe(self._postgres)])
+        look = Look([(run, self._judge(run)) for run in await observe(self._postgres)])
         self._asked_at = {
             run.run_id: self._asked_at[run.run_id] for run, _ in look.stuck if run.run_id in self._asked_at
         }
@@ -136,11 +141,11 @@ class Rescuer:
                 await request_cancel(self._postgres, run.run_id, MONITOR)
                 with about(run.stream, run.run_id):
                     log.warning("run.asked_to_end", cause=fault.cause, rung="ask")
-        return now - self._asked_at[run.run_id] < min(ASK_SECONDS, self.patience.lease_seconds)
+        return now - self._asked_at[run.run_id] < min(ASK_SECONDS, self.patience_with(run.stream).lease_seconds)
 
     async def _end(self, run: Observation, lock_seconds: float) -> rescue.Ended | None:
         def fault_of(seen: Observation) -> Fault | None:
-            return judge(seen, self.patience).fault
+            return self._judge(seen).fault
 
         return await rescue.end(
             self._postgres, run.run_id, fault_of, resume=self._may_resume(), lock_seconds=lock_seconds

@@ -38,7 +38,7 @@ class Rounds:
         self._settings = settings
         self._view = view
         self._announcer = Announcer(postgres, sender, lambda: self._settings.sync)
-        self._rescuer = Rescuer(postgres, settings.patience, lambda: not self._settings.disable_auto_sync)
+        self._rescuer = Rescuer(postgres, settings.patience_with, lambda: not self._settings.disable_auto_sync)
         self._trouble = Trouble()
         self._fault: str | None = None
         self._woken = asyncio.Event()
@@ -46,7 +46,7 @@ class Rounds:
     def apply(self, settings: Settings) -> None:
         """From the next look on, which comes at once."""
         self._settings = settings
-        self._rescuer.patience = settings.patience
+        self._rescuer.patience_with = settings.patience_with
         self._woken.set()
 
     async def run(self) -> None:

@@ -7,7 +7,7 @@ are added up as `other` of their source. A state cannot be added up, so `other` 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -44,13 +44,14 @@ class Shape:
 
 @dataclass
 class Account:
-    """The streams behind one pair of labels."""
+    """The streams behind one pair of labels. interval_seconds: from a run's end to the next one; 0: no schedule."""
 
     source: str
     name: str
     is_sum: bool = False
     streams: list[StreamFacts] = field(default_factory=list)
     stuck: int = 0
+    interval_seconds: float = 0.0
 
     @cached_property
     def counters(self) -> Mapping[str, float]:
@@ -99,14 +100,22 @@ def state_of(facts: StreamFacts) -> str:
     return str(facts.status)
 
 
-def accounts_of(facts: Sequence[StreamFacts], stuck: Collection[Stream] = ()) -> list[Account]:
-    """In the order of their registration; an empty ledger shows the account that everybody has."""
+def accounts_of(
+    facts: Sequence[StreamFacts], stuck: Collection[Stream], interval_of: Callable[[str, str], float]
+) -> list[Account]:
+    """In the order of their registration; an empty ledger shows the account that everybody has.
+
+    interval_of: of a source's account, in seconds.
+    """
     found: dict[int, Account] = {}
     for one in sorted(facts, key=lambda one: one.account_id):
         account = found.setdefault(one.account_id, Account(one.stream.source, one.stream.account))
         account.streams.append(one)
         account.stuck += one.stream in stuck
-    return _bounded(list(found.values())) or [Account("emag", "main")]
+    accounts = _bounded(list(found.values())) or [Account("emag", "main")]
+    for account in accounts:
+        account.interval_seconds = 0.0 if account.is_sum else interval_of(account.source, account.name)
+    return accounts
 
 
 def _bounded(accounts: list[Account]) -> list[Account]:

@@ -6,7 +6,7 @@ Pure: facts and verdicts in, a sentence and a row a stream out. The page, its te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,11 +26,17 @@ STALE_INTERVALS = 2
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What the settings promise. interval_seconds 0: no schedule, so nothing is ever stale."""
+    """What the settings promise. interval_seconds 0: no schedule, so nothing is ever stale. accounts: (source, name) →
+    what they promise of this one."""
 
     interval_seconds: float
     timeout_seconds: float
     enabled: bool
+    accounts: Mapping[tuple[str, str], Expectation] = field(default_factory=dict)
+
+    def of(self, stream: Stream) -> Expectation:
+        """Of this stream."""
+        return self.accounts.get((stream.source, stream.account), self)
 
     @property
     def stale_after_seconds(self) -> float | None:
@@ -138,7 +144,7 @@ def _summarise_stream(
     around: Surroundings,
 ) -> StreamSummary:
     age = None if facts.succeeded_at is None else max(0.0, now - facts.succeeded_at)
-    limit = expectation.stale_after_seconds
+    limit = expectation.of(facts.stream).stale_after_seconds
     is_stale = limit is not None and not facts.paused and facts.status is not None and (age is None or age > limit)
     if age is None and facts.open_run is not None:  # the first one is still on its way
         is_stale = False

@@ -197,7 +197,8 @@ def _gone_or_never_there(
         due = outlook.next_in_seconds or 0.0
         text = f"none runs on this machine, and {name(one.stream)} is due {_due(due)}"
         return [Trouble(Kind.NO_DAEMON, _slot_key(around, one), None, text, START_DAEMON)]
-    if free and expectation.interval_seconds > 0 and not any(outlook.has_run for _, outlook in free):
+    is_promised = any(expectation.of(one.stream).interval_seconds > 0 for one, _ in free)
+    if is_promised and not any(outlook.has_run for _, outlook in free):
         text = "none runs on this machine, and nothing has ever been synced"
         return [Trouble(Kind.NO_DAEMON, "daemon/never", None, text, START_DAEMON)]
     return []

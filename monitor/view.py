@@ -66,14 +66,14 @@ class View:
         return "degraded" if has_failed or self.watch_trouble is not None else "ok"
 
     @property
-    def promised_interval_seconds(self) -> float:
-        """From the end of a run to the next one, as set; 0: nothing starts by itself."""
-        return 0.0 if self.settings.disable_auto_sync else float(self.settings.sync.interval_seconds)
-
-    @property
     def stuck_streams(self) -> set[Stream]:
         """Those whose run the last look found stuck."""
         return set() if self.look is None else {run.stream for run, _ in self.look.stuck}
+
+    def interval_of(self, source: str, account: str) -> float:
+        """Seconds from a run's end to the account's next one, as set; 0: nothing starts by itself."""
+        sync = self.settings.sync_of(source, account)
+        return 0.0 if self.settings.disable_auto_sync else float(sync.interval_seconds)
 
     @property
     def seconds_since_look(self) -> float | None:

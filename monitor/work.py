@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Collection, Coroutine
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from syncd.ledger.observation import observe
 from syncd.ledger.schema import check_schema
 from syncd.ledger.scrape import load_facts
 from syncd.runtime.postgres import Postgres, application_name
+from syncd.runtime.settings.sync import SyncSettings
 from syncd.runtime.waiting import OutOfTimeError, give_up_after
 
 T = TypeVar("T")
@@ -66,13 +67,17 @@ def open_postgres(settings: Settings) -> Postgres:
 
 def expectation_of(settings: Settings) -> Expectation:
     """What the settings promise."""
-    sync = settings.sync
-    return Expectation(sync.interval_seconds, sync.timeout_hours * 3600, not settings.disable_auto_sync)
+
+    def promise(sync: SyncSettings, accounts: Mapping[tuple[str, str], Expectation]) -> Expectation:
+        enabled = not settings.disable_auto_sync
+        return Expectation(sync.interval_seconds, sync.timeout_hours * 3600, enabled, accounts)
+
+    return promise(settings.sync, {key: promise(sync, {}) for key, sync in settings.accounts.items()})
 
 
 async def look(postgres: Postgres, settings: Settings) -> list[tuple[Observation, Verdict]]:
     """Every open run and what the watch thinks of it; nothing is done about any."""
-    return [(run, judge(run, settings.patience)) for run in await _within_deadline(observe(postgres))]
+    return [(run, judge(run, settings.patience_with(run.stream))) for run in await _within_deadline(observe(postgres))]
 
 
 async def stuck(postgres: Postgres, settings: Settings) -> list[dict[str, Any]]:

@@ -6,8 +6,6 @@ The only place that knows every other one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -15,7 +13,6 @@ from syncd.config import AccountSettings, Settings
 from syncd.contract.errors import DatabaseAwayError
 from syncd.contract.runs import Busy, Caps, Claim, ClaimRequest, Outcome, Paused, RunRow
 from syncd.contract.words import Stream
-from syncd.engine.calls import persist
 from syncd.engine.observer import Observer
 from syncd.engine.plan import Keep, Plan, PlanReport
 from syncd.engine.run import Run, RunOptions
@@ -24,14 +21,12 @@ from syncd.engine.stop import Halt, StopSignal
 from syncd.engine.supervision import load_quietly, work_under_lease
 from syncd.ledger import accounts, claims
 from syncd.ledger.accumulators import Recorder
-from syncd.ledger.budget import Budget, login_of
 from syncd.ledger.queue import Wanted
 from syncd.ledger.runs import note_read
+from syncd.marketplace import calling
 from syncd.runtime.log import about
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.process import current_owner, proven_dead
-from syncd.sources.emag import EmagOffers
-from syncd.sources.http import HttpClient
 
 RESOURCE = "offers"
 LONGEST_CLAIM_SECONDS = 30.0
@@ -76,34 +71,6 @@ def open_postgres(settings: Settings) -> Postgres:
     """The database of the settings, not connected yet."""
     database = settings.database
     return Postgres(database.conninfo.get_secret_value(), database.schema_name, pool_max=database.pool_max)
-
-
-@asynccontextmanager
-async def open_source(account: AccountSettings) -> AsyncIterator[EmagOffers]:
-    """The account's source, with its connections open."""
-    sync = account.sync
-    async with HttpClient(
-        account.base_url,
-        account.username,
-        account.password.get_secret_value(),
-        timeout_seconds=sync.request_timeout_seconds,
-        connections=sync.concurrency,
-    ) as client:
-        yield EmagOffers(client, page_size=sync.items_per_page, paging=account.paging, count=account.count)
-
-
-async def open_budget(postgres: Postgres, account: AccountSettings, account_id: int) -> Budget:
-    """The account's slots, registered."""
-    login = login_of(account.host, account.username)
-    budget = Budget(
-        postgres,
-        account_id=account_id,
-        login=login,
-        calls_per_second=account.calls_per_second,
-        extra_seconds=account.sync.request_delay,
-    )
-    await budget.register()
-    return budget
 
 
 async def sync_account(
@@ -183,7 +150,6 @@ def _options(account: AccountSettings, request: RunRequest, caps: Caps, *, deadl
         deadline=deadline,
         batch_size=sync.batch_size,
         concurrency=sync.concurrency,
-        max_attempts=sync.max_attempts,
         fresh=request.fresh,
         ignored=account.ignore_changes,
     )
@@ -222,10 +188,9 @@ async def plan_account(
     account: AccountSettings,
     stop: StopSignal,
     observer: Observer,
-    recorder: Recorder | None = None,
 ) -> PlanReport:
-    """What a sync of this account would change. Takes no lease: a plan may run beside a sync. recorder: of the run
-    that it is; without one its calls are not counted, because a plan writes nothing."""
+    """What a sync of this account would change. Takes no lease: a plan may run beside a sync. Its calls are counted
+    nowhere, because a plan writes nothing."""
     stream = stream_of(account)
     await accounts.register(postgres, stream)
     await accounts.pin_identity(postgres, stream, host=account.host, username=account.username)
@@ -249,21 +214,19 @@ async def _compare(
 ) -> PlanReport:
     """Open what a plan needs, and make it."""
     try:
-        budget = await persist(lambda: open_budget(postgres, account, of.account_id), stop)
+        async with calling(postgres, account, of, recorder, options, stop=stop, observer=observer) as (source, calls):
+            return await Plan(
+                postgres=postgres,
+                source=source,
+                calls=calls,
+                recorder=recorder,
+                stop=stop,
+                observer=observer,
+                options=options,
+                keep=keep,
+            ).make()
     except Halt as halt:
         return PlanReport(halt.outcome)
-    async with open_source(account) as source:
-        return await Plan(
-            postgres=postgres,
-            claim=of if isinstance(of, Claim) else None,
-            source=source,
-            budget=budget,
-            recorder=recorder,
-            stop=stop,
-            observer=observer,
-            options=options,
-            keep=keep,
-        ).make()
 
 
 async def _work(
@@ -278,17 +241,19 @@ async def _work(
 ) -> Outcome:
     """Open what the run needs, and run it."""
     try:
-        budget = await persist(lambda: open_budget(postgres, account, claim.account_id), stop)
+        async with calling(postgres, account, claim, recorder, options, stop=stop, observer=observer) as (
+            source,
+            calls,
+        ):
+            return await Run(
+                postgres=postgres,
+                claim=claim,
+                source=source,
+                calls=calls,
+                recorder=recorder,
+                stop=stop,
+                observer=observer,
+                options=options,
+            ).run()
     except Halt as halt:
         return halt.outcome
-    async with open_source(account) as source:
-        return await Run(
-            postgres=postgres,
-            claim=claim,
-            source=source,
-            budget=budget,
-            recorder=recorder,
-            stop=stop,
-            observer=observer,
-            options=options,
-        ).run()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import click
 
-from syncd.app import open_budget, open_postgres, open_source, stream_of
+from syncd.app import open_postgres, stream_of
 from syncd.cli.options import Place, choose_accounts, on_ledger, with_place
 from syncd.config import AccountSettings, Settings
 from syncd.contract.errors import CallError, ConfigError, FatalError, SchemaError, SyncError
@@ -17,6 +17,7 @@ from syncd.contract.text import escape
 from syncd.contract.words import Cause
 from syncd.ledger import accounts
 from syncd.ledger.schema import SCHEMA_VERSION, check_schema
+from syncd.marketplace import open_budget, open_source
 from syncd.runtime.command import EXIT_CONFIG, EXIT_FAILED, json_option, print_json
 from syncd.runtime.postgres import Postgres
 

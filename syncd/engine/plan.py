@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from syncd.contract.errors import CallError
 from syncd.contract.records import Page
-from syncd.contract.runs import Claim, Outcome
+from syncd.contract.runs import Outcome
 from syncd.contract.words import Cause, Phase
 from syncd.engine.calls import Calls, persist
 from syncd.engine.observer import Observer
@@ -18,7 +18,6 @@ from syncd.engine.reader import PageReader, limit_reached, span_within
 from syncd.engine.run import RunOptions
 from syncd.engine.stop import Halt, StopSignal
 from syncd.ledger.accumulators import Recorder
-from syncd.ledger.budget import Budget
 from syncd.policy.paging import LoopGuard
 from syncd.runtime.postgres import Postgres
 from syncd.sources.source import Source
@@ -46,15 +45,14 @@ Keep = Callable[[PlanReport], Awaitable[None]]
 
 
 class Plan:
-    """One reading of one stream. claim: of the dry run that it is for; None where it stands beside all runs."""
+    """One reading of one stream. keep: where it is a run's."""
 
     def __init__(
         self,
         *,
         postgres: Postgres,
-        claim: Claim | None,
         source: Source,
-        budget: Budget,
+        calls: Calls,
         recorder: Recorder,
         stop: StopSignal,
         observer: Observer,
@@ -63,17 +61,7 @@ class Plan:
     ) -> None:
         self._source = source
         self._comparison = Comparison(postgres, recorder.stream_id, options.ignored)
-        self._calls = Calls(
-            postgres=postgres,
-            claim=claim,
-            budget=budget,
-            recorder=recorder,
-            stop=stop,
-            observer=observer,
-            max_requests=options.caps.max_requests,
-            max_attempts=options.max_attempts,
-            deadline=options.deadline,
-        )
+        self._calls = calls
         self._stop = stop
         self._observer = observer
         self._options = options

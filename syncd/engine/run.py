@@ -30,7 +30,6 @@ from syncd.engine.storing import Storing
 from syncd.engine.verify import Verifier
 from syncd.ledger import sweeps
 from syncd.ledger.accumulators import Recorder
-from syncd.ledger.budget import Budget
 from syncd.ledger.runs import enter_phase
 from syncd.policy.completeness import SweepFacts
 from syncd.policy.paging import LoopGuard
@@ -51,7 +50,6 @@ class RunOptions:
     deadline: float
     batch_size: int
     concurrency: int
-    max_attempts: int
     fresh: bool = False
     ignored: Collection[str] = ()
 
@@ -65,7 +63,7 @@ class Run:
         postgres: Postgres,
         claim: Claim,
         source: Source,
-        budget: Budget,
+        calls: Calls,
         recorder: Recorder,
         stop: StopSignal,
         observer: Observer,
@@ -79,17 +77,7 @@ class Run:
         self._observer = observer
         self._options = options
         self._store = PageStore(postgres, claim, recorder, batch_size=options.batch_size, ignored=options.ignored)
-        self._calls = Calls(
-            postgres=postgres,
-            claim=claim,
-            budget=budget,
-            recorder=recorder,
-            stop=stop,
-            observer=observer,
-            max_requests=options.caps.max_requests,
-            max_attempts=options.max_attempts,
-            deadline=options.deadline,
-        )
+        self._calls = calls
         self._verifier = Verifier(postgres, claim, source, self._calls, self._store, stop)
         self._storing = Storing(self._store, stop, self._note_stored)
         self._pages_read = 0

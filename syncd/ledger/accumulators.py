@@ -11,6 +11,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import Any
+
+from psycopg import AsyncCursor
 
 from syncd.ledger.activity import Activity
 from syncd.runtime.postgres import Postgres
@@ -39,6 +42,12 @@ def parameters(deltas: Mapping[Delta, float]) -> dict[str, object]:
         "details": [key[2] for key in deltas],
         "values": [float(value) for value in deltas.values()],
     }
+
+
+async def count_out_of_quarantine(cursor: AsyncCursor[Any], stream_id: int, rows: int) -> None:
+    """So many rows have left the quarantine; what was put there stays counted. In the caller's transaction."""
+    counted = parameters({("quarantine_pruned", "", ""): rows})
+    await cursor.execute(ADD.format(condition=""), {"stream_id": stream_id, **counted})
 
 
 class Recorder:

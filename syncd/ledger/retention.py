@@ -20,7 +20,7 @@ from uuid import UUID
 
 from psycopg.rows import scalar_row
 
-from syncd.ledger import accumulators
+from syncd.ledger.accumulators import count_out_of_quarantine
 from syncd.runtime.postgres import Connection, Postgres
 
 BATCH_ROWS = 1000
@@ -127,11 +127,5 @@ async def _delete(postgres: Postgres, name: str, statement: LiteralString, runs:
         streams = await (await cursor.execute(statement, [list(runs), BATCH_ROWS])).fetchall()
         if name == "quarantined":
             for stream_id, count in sorted(Counter(streams).items()):
-                await _count_out(connection, stream_id, count)
+                await count_out_of_quarantine(cursor, stream_id, count)
     return len(streams)
-
-
-async def _count_out(connection: Connection, stream_id: int, count: int) -> None:
-    deltas: dict[accumulators.Delta, float] = {("quarantine_pruned", "", ""): count}
-    parameters = {"stream_id": stream_id, **accumulators.parameters(deltas)}
-    await connection.execute(accumulators.ADD.format(condition=""), parameters)

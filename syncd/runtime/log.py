@@ -234,7 +234,8 @@ def _facts_to_text(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 def _spellings(secret: str) -> set[str]:
     """How a secret reads in tracebacks, JSON, URLs and escaped text."""
     json_spelling, repr_spelling = json.dumps(secret)[1:-1], repr(secret)[1:-1]
-    return {secret, escape(secret), json_spelling, repr_spelling, quote(secret, safe=""), quote_plus(secret)}
+    in_urls = (spell(secret, safe="", errors="surrogatepass") for spell in (quote, quote_plus))
+    return {secret, escape(secret), json_spelling, repr_spelling, *in_urls}
 
 
 def _number(level: int | str) -> int:

@@ -29,6 +29,7 @@ from syncd.runtime.postgres import Connection, Postgres, translated
 from syncd.warehouse.batch import Batch
 from syncd.warehouse.fields import COLUMN_NAMES, COLUMN_TYPES
 from syncd.warehouse.planning import BatchPlan, LogRow, plan_batch
+from syncd.warehouse.quarantine import keep_rejected
 
 # One statement, so that a batch that changes nothing costs one round trip. `held` locks first; the
 # manifest decides whether this is a replay; everything else hangs on it. `accumulated` reads `counted` so
@@ -84,12 +85,6 @@ _SEEN_AGAIN = """
 UPDATE record r SET absent_sweep = NULL, missing_since = NULL,
        updated_at = CASE WHEN missing_since IS NULL THEN updated_at ELSE clock_timestamp() END
   FROM unnest(%(keys)b::text[]) AS u(key) WHERE r.stream_id = %(stream_id)s AND r.key = u.key
-"""
-
-# A record that cannot be stored is there all the same: no later sweep may take it for absent twice.
-_STILL_THERE = """
-UPDATE record SET absent_sweep = NULL
- WHERE stream_id = %(stream_id)s AND key = ANY(%(keys)s) AND absent_sweep IS NOT NULL
 """
 
 
@@ -222,16 +217,7 @@ class PageStore:
         if plan.log:
             await write_log(cursor, claim, plan.log)
         if plan.rejected:
-            keys = [item.key for _, item in plan.rejected if item.key is not None]
-            await cursor.execute(_STILL_THERE, {"keys": keys, "stream_id": claim.stream_id})
-            await cursor.executemany(
-                "INSERT INTO quarantine (stream_id, run_id, page, ordinal, key, reason, raw)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s)",
-                [
-                    (claim.stream_id, claim.run_id, page, item.ordinal, item.key, item.rejection, item.raw)
-                    for page, item in plan.rejected
-                ],
-            )
+            await keep_rejected(cursor, claim, plan.rejected)
 
     def _book_parameters(
         self, sweep: Sweep, batch: Batch, plan: BatchPlan, deltas: dict[accumulators.Delta, float], *, listed: bool

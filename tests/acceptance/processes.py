@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -27,6 +28,18 @@ async def until(condition: Any, what: str, seconds: float = 30.0, *, pause_secon
         assert loop.time() < deadline, f"{what}: not within {seconds:.0f} s"
         await asyncio.sleep(pause_seconds)
     return value
+
+
+async def hung_up_early(process: subprocess.Popen[Any]) -> None:
+    """SIGHUP while it still loads its program, as soon as that ignores it."""
+
+    def ignores_it() -> bool:
+        assert process.poll() is None
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        return bool(int(status.split("SigIgn:")[1].split()[0], 16) >> (signal.SIGHUP - 1) & 1)
+
+    await until(ignores_it, "SIGHUP is ignored", pause_seconds=0.001)
+    process.send_signal(signal.SIGHUP)
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from tests.acceptance.daemon import TOKEN, Daemon, pages_stored, runs_ended, serving, starting
-from tests.acceptance.processes import RUNNING, until
+from tests.acceptance.processes import RUNNING, hung_up_early, until
 from tests.acceptance.scene import Start
 from tests.acceptance.test_daemon_steering import NO_LOGIN, TICKS_SECONDS, accounts, command, reload, rewrite
 
@@ -178,14 +178,7 @@ async def test_where_every_account_is_refused_nothing_is_called_healthy(start: S
 async def test_a_reload_before_the_daemon_listens_to_it_does_no_harm(start: Start) -> None:
     scene = await start(offers=20)
     async with starting(scene, **BY_HAND) as daemon:
-
-        def ignores_hangups() -> bool:
-            assert daemon.process.poll() is None
-            status = Path(f"/proc/{daemon.process.pid}/status").read_text()
-            return bool(int(status.split("SigIgn:")[1].split()[0], 16) >> (signal.SIGHUP - 1) & 1)
-
-        await until(ignores_hangups, "SIGHUP is ignored", pause_seconds=0.001)
-        daemon.process.send_signal(signal.SIGHUP)
+        await hung_up_early(daemon.process)
         await daemon.ready()
 
 

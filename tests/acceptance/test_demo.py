@@ -143,7 +143,7 @@ def _assert_the_daemon_synced(demo: Demo, told: str) -> None:
         assert (demo.folder / secret).stat().st_mode & 0o777 == 0o600, secret
 
 
-@pytest.mark.parametrize("postgres", ["local", "wheel"])
+@pytest.mark.parametrize("postgres", [pytest.param("local", marks=pytest.mark.prove), "wheel"])
 def test_the_demo_shows_two_syncs_and_what_changed(demo: Demo, postgres: Source) -> None:
     if find_binaries(postgres, server_user()).source != postgres:
         pytest.skip("no PostgreSQL server is installed on this machine")
@@ -187,7 +187,12 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+RARE = ("between_the_syncs", "while_the_monitor_starts", "while_the_daemon_starts", "while_the_daemon_syncs")
+
+
+@pytest.mark.parametrize(
+    "moment", [pytest.param(name, marks=pytest.mark.prove if name in RARE else ()) for name in MOMENTS]
+)
 def test_ctrl_c_leaves_nothing_running(demo: Demo, moment: str) -> None:
     process = demo.start("--keep-running")
     demo.wait_for(moment)

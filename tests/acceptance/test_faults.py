@@ -18,7 +18,7 @@ LOOP = (1, "failed", "loop")
 UPSTREAM = (1, "failed", "upstream")
 BAD_RESPONSE = (1, "failed", "bad_response")
 AUTH = (1, "failed", "auth")
-SHORT_TIMEOUT = {"EMAG_SYNC_REQUEST_TIMEOUT_SECONDS": "1"}
+SHORT_TIMEOUT = {"EMAG_SYNC_REQUEST_TIMEOUT_SECONDS": "3"}  # a busy machine must not use it up
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ CALL_FAULTS = {
     "503": (UPSTREAM, "HTTP 503"),
     "504": (UPSTREAM, "HTTP 504"),
     "reset": (UPSTREAM, "connection|hung up"),
-    "hang": (UPSTREAM, "no whole answer|within|in time|1 s"),
-    "drip:seconds=0.1": (UPSTREAM, "no whole answer|within|in time|1 s"),
+    "hang": (UPSTREAM, "no whole answer|within|in time"),
+    "drip:seconds=0.1": (UPSTREAM, "no whole answer|within|in time"),
     "truncated": (BAD_RESPONSE, "cut off"),
     "truncated_eof": (BAD_RESPONSE, "no whole JSON"),
     "truncated_chunked": (BAD_RESPONSE, "cut off"),
@@ -144,9 +144,10 @@ async def test_a_call_that_fails_four_times_is_repeated_and_one_that_always_fail
         name, *more = kind.split(":")
         place = ":".join([name, "page=2", *more])
         message = f"^page 2: .*({says}).* after 5 attempts in [0-9.]+ s"
+        settings = SHORT_TIMEOUT if name in ("hang", "drip") else {}
         cases += [
-            Case(f"{place}:times=4", COMPLETE, settings=SHORT_TIMEOUT),
-            Case(f"{place}:times=forever", expected, message, settings=SHORT_TIMEOUT),
+            Case(f"{place}:times=4", COMPLETE, settings=settings),
+            Case(f"{place}:times=forever", expected, message, settings=settings),
         ]
     await check_all(start, cases, at_once=14)
 

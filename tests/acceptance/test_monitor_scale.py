@@ -73,7 +73,7 @@ async def test_ten_million_runs_slow_neither_the_scrape_nor_the_watch(
         await asyncio.gather(*(scrapes(watch, SECONDS, taken, net) for _ in range(2)))
     looks = []
     async with Postgres(big, "sync") as postgres:
-        rescuer = Rescuer(postgres, Patience(3600, 30, 60), lambda: True)
+        rescuer = Rescuer(postgres, lambda _: Patience(3600, 30, 60), lambda: True)
         for _ in range(100):
             began, lost = time.monotonic(), held_up()
             assert len((await rescuer.look()).verdicts) == STREAMS

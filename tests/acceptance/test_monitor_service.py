@@ -16,7 +16,7 @@ from aiohttp import web
 
 from tests.acceptance.daemon import pages_stored
 from tests.acceptance.guard import LEASE, guard_started, guarding
-from tests.acceptance.processes import running, until
+from tests.acceptance.processes import hung_up_early, running, until
 from tests.acceptance.scene import Start
 from tests.acceptance.test_daemon_watchdog import BLOCKS, WATCHDOG_SECONDS, starve
 from tests.journald import Journald
@@ -75,6 +75,12 @@ async def test_a_monitor_whose_loop_hangs_is_not_heard_of(start: Start, tmp_path
         guard.process.send_signal(signal.SIGUSR1)
         await starve(guard)
         assert guard.process.poll() is None
+
+
+async def test_a_reload_before_the_monitor_listens_to_it_does_no_harm(start: Start) -> None:
+    async with guard_started(await start(offers=20)) as guard:
+        await hung_up_early(guard.process)
+        await guard.ready()
 
 
 async def test_a_reload_changes_patience_interval_successors_and_who_is_told(start: Start) -> None:

@@ -73,6 +73,21 @@ async def test_poison_in_a_record_that_is_stored_keeps_it_and_tombstones_nothing
     assert {row[0] for row in scene.query("SELECT kind FROM change")} <= {"updated"}
 
 
+async def test_every_sweep_meets_it_and_it_is_kept_once(start: Start) -> None:
+    """With the newest run, and since when; what the metrics call kept is what lies there."""
+    scene = await start(offers=OFFERS, faults=[f"no_id:page={PAGE}", "deep:page=2"])
+    await scene.sync()
+    kept = "SELECT reason, raw, caught_at FROM quarantine ORDER BY reason"
+    before = scene.query(kept)
+    facts = await scene.sync()
+    assert facts["quarantined"] == 2
+    assert scene.query(kept) == before
+    newest = scene.query("SELECT run_id FROM run ORDER BY queued_at DESC LIMIT 1")
+    assert scene.query("SELECT DISTINCT run_id FROM quarantine") == newest
+    counted = "SELECT value FROM accumulator WHERE 'quarantined' = detail OR metric = 'quarantine_pruned'"
+    assert sorted(scene.query(counted)) == [(2,), (4,)]
+
+
 async def test_an_offer_that_a_doubled_one_pushed_out_is_missed(start: Start) -> None:
     """The same id twice on a page, in the place of another: quarantined, and the count tells that one is missing."""
     scene = await start(offers=OFFERS)

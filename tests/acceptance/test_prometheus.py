@@ -93,7 +93,7 @@ class Stage:
 
     async def _look(self) -> list[tuple[str, int, float | None]]:
         log, ask = list(self.scene.sandbox.log), self.prometheus.total
-        ((offers, quarantined),) = self.scene.query("SELECT sum(fetched), sum(quarantined) FROM run")
+        ((offers, quarantined),) = self.scene.query("SELECT sum(fetched), (SELECT count(*) FROM quarantine) FROM run")
         failed = sum(call.status is not None and call.status >= 500 for call in log)
         return [
             ("calls", len(log), await ask("emag_sync_requests_total")),

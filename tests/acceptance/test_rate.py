@@ -73,7 +73,8 @@ def assert_within_the_limits(calls_at: list[float]) -> None:
 
 
 def test_two_accounts_of_one_login_share_its_budget(database: str, tmp_path: Path) -> None:
-    """Two processes at once, then one after the other: never more than 3 calls in any second."""
+    """Two processes at once, then one after the other: never more than 3 calls in any second. That the budget is also
+    used up is shown by the busy minute."""
     with marketplace("--offers", "1150") as market:
         config = two_accounts(tmp_path, market.base_url)
         program = Program(database, market.base_url, settings={"EMAG_FBE_API_PASSWORD": "sandbox"})
@@ -88,7 +89,6 @@ def test_two_accounts_of_one_login_share_its_budget(database: str, tmp_path: Pat
         calls_at = market.calls_at
     assert len(calls_at) == 3 * (2 + 13)
     assert_within_the_limits(calls_at)
-    assert calls_at[-1] - calls_at[0] < len(calls_at) / 3 * 1.25, "and it is not idle either"
 
 
 def test_an_extra_pause_lies_between_calls_and_not_after_their_slots(database: str) -> None:

@@ -30,8 +30,10 @@ class Watched:
     """A watch that is well and sees nothing stuck."""
 
     watch_state: str = "ok"
-    promised_interval_seconds: float = 600.0
     stuck_streams: set[Stream] = field(default_factory=set)
+
+    def interval_of(self, source: str, account: str) -> float:
+        return 600.0
 
 
 @pytest.fixture
@@ -168,4 +170,7 @@ async def test_a_long_list_of_streams_is_read_whole(stand: Stand) -> None:
         await accounts.register(stand.postgres, Stream("emag", f"shop-{number:02}", "offers"))
     facts = await load_facts(stand.postgres)
     assert len(facts) == 24
-    assert [account.name for account in accounts_of(facts)] == ["main", *(f"shop-{n:02}" for n in range(23))]
+    assert [account.name for account in accounts_of(facts, (), lambda source, account: 0.0)] == [
+        "main",
+        *(f"shop-{n:02}" for n in range(23)),
+    ]

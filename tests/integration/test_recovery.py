@@ -17,7 +17,7 @@ PATIENCE = Patience(threshold_seconds=3600, call_seconds=30, lease_seconds=60)
 
 
 def rescuer(stand: Stand) -> Rescuer:
-    return Rescuer(stand.postgres, PATIENCE, lambda: True)
+    return Rescuer(stand.postgres, lambda _: PATIENCE, lambda: True)
 
 
 def age(stand: Stand, seconds: float) -> None:

@@ -91,7 +91,7 @@ RESCUE = (
     _mutant(
         "a run that does not obey is asked for ever",
         "monitor/recovery.py",
-        "return now - self._asked_at[run.run_id] < min(ASK_SECONDS, self.patience.lease_seconds)",
+        "return now - self._asked_at[run.run_id] < min(ASK_SECONDS, self.patience_with(run.stream).lease_seconds)",
         "return True",
         f"{_RECOVERY}::test_a_run_whose_heart_beats_is_asked_first_and_ended_when_it_does_not_answer",
     ),

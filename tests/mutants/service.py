@@ -12,6 +12,16 @@ _AWAY = f"{_OUTAGES}::test_a_database_that_is_away_is_told_and_what_got_stuck_me
 
 SERVICE = (
     Mutant(
+        "an account's own patience is not heeded",
+        (Replacement("monitor/config.py", "self.accounts.get((source, account), self.sync)", "self.sync"),),
+        ("tests/unit/test_monitor_config.py::test_an_account_has_its_own_interval_and_patience",),
+    ),
+    Mutant(
+        "a reload before the monitor listens ends it",
+        (Replacement("monitor/__main__.py", 'if "serve" in sys.argv[1:]:', "if False:"),),
+        (f"{_SERVICE}::test_a_reload_before_the_monitor_listens_to_it_does_no_harm",),
+    ),
+    Mutant(
         "the monitor is ready when its database is",
         (
             Replacement(
@@ -80,15 +90,15 @@ SERVICE = (
         (
             Replacement(
                 "monitor/rounds.py",
-                "self._rescuer.patience = settings.patience\n        self._woken.set()",
-                "self._rescuer.patience = settings.patience",
+                "self._rescuer.patience_with = settings.patience_with\n        self._woken.set()",
+                "self._rescuer.patience_with = settings.patience_with",
             ),
         ),
         (_RELOAD,),
     ),
     Mutant(
         "a reload does not change the patience",
-        (Replacement("monitor/rounds.py", "        self._rescuer.patience = settings.patience\n", ""),),
+        (Replacement("monitor/rounds.py", "        self._rescuer.patience_with = settings.patience_with\n", ""),),
         (_RELOAD,),
     ),
     Mutant(

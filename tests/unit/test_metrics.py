@@ -21,6 +21,7 @@ from tests.facts import open_run, stream_facts
 DOCUMENT = Path(__file__).parents[2] / "docs/metrics.md"
 ENDPOINTS = {"product_offer/read", "product_offer/count"}
 MAIN = {"source": "emag", "account_type": "main"}
+INTERVALS = {"main": 600.0, "slow": 86_400.0}
 OF_CONTRACT = {
     "requests_total": ("counter", {"endpoint"}),
     "request_errors_total": ("counter", {"endpoint", "reason"}),
@@ -56,15 +57,17 @@ class Watched:
     """A watch that is well."""
 
     watch_state: str = "ok"
-    promised_interval_seconds: float = 600.0
     stuck_streams: set[Stream] = field(default_factory=set)
+
+    def interval_of(self, source: str, account: str) -> float:
+        return 600.0
 
 
 class Shown:
     """What one scrape shows: (name behind `emag_sync_`, labels) → value."""
 
     def __init__(self, facts: Sequence[StreamFacts], stuck: Iterable[Stream] = ()) -> None:
-        self.text = "".join(render(accounts_of(facts, set(stuck))))
+        self.text = "".join(render(accounts_of(facts, set(stuck), lambda source, account: INTERVALS.get(account, 0.0))))
         self.types: dict[str, str] = {}
         self.samples: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
         for family in text_string_to_metric_families(self.text):
@@ -92,7 +95,8 @@ def test_an_empty_ledger_shows_every_metric_of_the_contract_at_0() -> None:
         labels = [dict(labels) for series, labels in shown.samples if series == sample]
         assert labels, name
         assert all(one.items() >= MAIN.items() and set(one) == set(MAIN) | more for one in labels), name
-    assert {value for (name, labels), value in shown.samples.items() if ("state", "none") not in labels} == {0.0}
+    events = {key: value for key, value in shown.samples.items() if key[0] != "interval_seconds"}
+    assert {value for (_, labels), value in events.items() if ("state", "none") not in labels} == {0.0}
     assert shown.value("run_state", state="none") == 1
     assert shown.labels("requests_total", "endpoint") == ENDPOINTS
     assert shown.labels("request_errors_total", "reason") == set(Reason)
@@ -100,6 +104,12 @@ def test_an_empty_ledger_shows_every_metric_of_the_contract_at_0() -> None:
     limits = {"0.1", "0.25", "0.5", "1.0", "2.0", "5.0", "10.0", "30.0", "+Inf"}
     assert shown.labels("request_latency_seconds_bucket", "le") == limits
     assert "_created" not in shown.text
+
+
+def test_each_account_shows_the_interval_that_holds_for_it() -> None:
+    shown = Shown([stream_facts(), stream_facts(account_id=2, stream=Stream("emag", "slow", "offers"))])
+    assert shown.value("interval_seconds") == 600
+    assert shown.value("interval_seconds", account_type="slow") == 86_400
 
 
 def test_the_counters_of_the_ledger_are_shown_as_they_are() -> None:

@@ -38,6 +38,8 @@ COMMENT ON TABLE activity IS 'What the worker of a stream does: its last calls, 
 CREATE INDEX sweep_page_of_run ON sweep_page (run_id);
 CREATE INDEX run_of_sweep ON run (sweep_id);
 CREATE INDEX lease_of_run ON lease (run_id);
+-- Whether a record that cannot be stored is there already.
+CREATE INDEX quarantine_of_record ON quarantine (stream_id, sha256(raw));
 -- The last success of a stream, however many runs have failed since.
 CREATE INDEX complete_run ON run (stream_id, queued_at DESC) WHERE status = 'complete';
 -- The last runs of all streams, in a history of millions.

@@ -176,20 +176,32 @@ class Sender:
             message = await queue.next()
             if await _send(session, message) and message.key:
                 await self._sent(message.key)
+            queue.end(message)
 
 
 class _Queue:
-    """Bounded; the oldest gives way."""
+    """Bounded; the oldest gives way. What waits here, or is under way, is not taken once more: behind a webhook that
+    hangs it waits for longer than the ledger does before it names it again."""
 
     def __init__(self) -> None:
         self._waiting: deque[Message] = deque()
         self._filled = asyncio.Event()
+        self._keys: set[str] = set()
 
     def put(self, message: Message) -> None:
+        if message.key in self._keys:
+            return
         if len(self._waiting) >= MOST_WAITING:
-            log.warning("notice.dropped", notice=self._waiting.popleft().name)
+            dropped = self._waiting.popleft()
+            self.end(dropped)
+            log.warning("notice.dropped", notice=dropped.name)
         self._waiting.append(message)
+        self._keys |= {message.key} if message.key else set()
         self._filled.set()
+
+    def end(self, message: Message) -> None:
+        """It has arrived, or was given up for now."""
+        self._keys.discard(message.key)
 
     async def next(self) -> Message:
         await self._filled.wait()

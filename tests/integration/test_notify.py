@@ -176,6 +176,22 @@ async def test_a_webhook_that_hangs_delays_no_ping_and_its_queue_is_bounded(list
     assert len(listener.bodies("trouble")) <= MOST_WAITING + 1
 
 
+async def test_what_waits_behind_a_webhook_that_hangs_is_told_once_however_often_it_is_overdue(
+    stand: Stand, listener: Listener
+) -> None:
+    listener.hanging = "/hook"
+    end(stand, "failed", Cause.UPSTREAM)
+    async with announcing(stand, listener) as announcer:
+        for _ in range(3):  # the first is under way, or waits; then the ledger names it again
+            await announcer.tell(await summary_of(stand), [], 0.0)
+            await until(lambda: len(listener.heard) == 3, "two pings and the call that hangs", 10)
+            execute(stand.conninfo, "UPDATE notice SET claimed_at = claimed_at - interval '6 minutes'")
+        listener.hanging = "never"
+        listener.released.set()
+        await until(lambda: all_sent(stand), "it is told", 10)
+    assert len(listener.bodies("trouble")) == 1
+
+
 async def test_a_call_is_tried_again_and_noted_when_it_arrives(listener: Listener) -> None:
     listener.statuses = [500]
     sent: list[str] = []

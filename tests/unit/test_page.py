@@ -195,10 +195,10 @@ def test_errors_that_differ_in_numbers_only_are_one_group_with_its_journal_line(
     ]
     first, second = group_errors(runs)
     assert (first.count, first.newest.run_id, first.journal_command) == (
-        2, UUID(int=1), f"journalctl -u syncd SYNC_RUN_ID={UUID(int=1)}"
+        2, UUID(int=1), f"journalctl SYNC_RUN_ID={UUID(int=1)}"
     )  # fmt: skip
     assert second.count == 1
-    assert unescape(render(picture(runs=runs))).count("journalctl -u syncd SYNC_RUN_ID=") == 2
+    assert unescape(render(picture(runs=runs))).count("journalctl SYNC_RUN_ID=") == 2
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,20 @@ async def test_what_waits_behind_a_webhook_that_hangs_is_told_once_however_often
     assert len(listener.bodies("trouble")) == 1
 
 
+async def test_what_was_refused_is_sent_when_it_is_overdue(stand: Stand, listener: Listener) -> None:
+    end(stand, "failed", Cause.UPSTREAM)
+    listener.statuses = [404, 404, 404]
+    async with announcing(stand, listener) as announcer:
+        await announcer.tell(await summary_of(stand), [], 0.0)
+        await until(lambda: len(listener.heard) == 3, "two pings and the notice are refused", 10)
+        deadline = asyncio.get_running_loop().time() + 10
+        while not all_sent(stand):  # a look comes too early where the refusal is still being read
+            assert asyncio.get_running_loop().time() < deadline, "it is told"
+            execute(stand.conninfo, "UPDATE notice SET claimed_at = claimed_at - interval '6 minutes'")
+            await announcer.tell(await summary_of(stand), [], 0.0)
+    assert len(listener.heard) == 6
+
+
 async def test_a_call_is_tried_again_and_noted_when_it_arrives(listener: Listener) -> None:
     listener.statuses = [500]
     sent: list[str] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from syncd.contract.errors import SyncError
 from syncd.contract.runs import RunRow
 from syncd.contract.words import Status, Stream
 from syncd.ledger.runs import load_runs
-from syncd.ledger.scrape import StreamFacts, load_facts
+from syncd.ledger.scrape import StreamFacts, ledger_time, load_facts
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.waiting import OutOfTimeError, give_up_after
 
@@ -131,7 +130,8 @@ class View:
         if self._trouble is not None:
             return None
         around = self._panorama.surroundings(self._look_seconds)
-        found = summarise(self._facts, self._panorama.observed, expectation_of(self.settings), time.time(), around)
+        now = ledger_time(self._facts)
+        found = summarise(self._facts, self._panorama.observed, expectation_of(self.settings), now, around)
         if self.watch_trouble is None:
             return found
         sentence = f"Not watched just now: {self.watch_trouble}. {LEDGER_TODO}"
@@ -155,7 +155,7 @@ class View:
         """For the page."""
         seen = self._panorama
         return Picture(
-            datetime.now(UTC),
+            datetime.now(UTC) if self._trouble is not None else datetime.fromtimestamp(ledger_time(self._facts), UTC),
             __version__,
             self.summary(),
             self._runs,

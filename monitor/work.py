@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -23,7 +22,7 @@ from syncd.ledger import rescue
 from syncd.ledger.eviction import evict_silent_writers
 from syncd.ledger.observation import observe
 from syncd.ledger.schema import check_schema
-from syncd.ledger.scrape import load_facts
+from syncd.ledger.scrape import ledger_time, load_facts
 from syncd.runtime.postgres import Postgres, application_name
 from syncd.runtime.settings.sync import SyncSettings
 from syncd.runtime.waiting import OutOfTimeError, give_up_after
@@ -98,7 +97,7 @@ async def report(postgres: Postgres, settings: Settings) -> Summary:
     """How everything is."""
     verdicts, around = await look(postgres, settings), await _within_deadline(load_surroundings(postgres, settings))
     facts = await _within_deadline(load_facts(postgres))
-    return summarise(facts, verdicts, expectation_of(settings), time.time(), around)
+    return summarise(facts, verdicts, expectation_of(settings), ledger_time(facts), around)
 
 
 async def recover(

@@ -85,6 +85,17 @@ async def load_runs(postgres: Postgres, *, stream: Stream | None = None, limit: 
     return await _load(postgres, where, [stream.source, stream.account, stream.resource, limit])
 
 
+async def load_news(postgres: Postgres, *, within_seconds: float, of_each: int) -> list[RunRow]:
+    """Those that began or ended so lately, of each stream's newest ones, however many streams there are."""
+    where = (
+        "WHERE r.run_id IN (SELECT n.run_id FROM stream t CROSS JOIN LATERAL ("
+        "SELECT run_id FROM run WHERE stream_id = t.stream_id ORDER BY queued_at DESC LIMIT %s) n)"
+        " AND coalesce(r.completed_at, r.started_at) > clock_timestamp() - make_interval(secs => %s)"
+        " ORDER BY r.queued_at DESC"
+    )
+    return await _load(postgres, where, [of_each, within_seconds])
+
+
 async def load_history(
     postgres: Postgres,
     *,

@@ -62,7 +62,7 @@ class View:
         since = self.seconds_since_look
         if since is None or since > 2 * watch_period_seconds(self.settings) + LONGEST_READ_SECONDS:
             return "failing"
-        has_failed = self.look is not None and self.look.failed
+        has_failed = self.look is not None and (self.look.failed or self.look.unfinished)
         return "degraded" if has_failed or self.watch_trouble is not None else "ok"
 
     @property

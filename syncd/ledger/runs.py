@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 
 from syncd.contract.runs import Claim, RunRow
 from syncd.contract.words import Cause, Phase, Status, Stream
-from syncd.runtime.postgres import Postgres
+from syncd.runtime.postgres import Postgres, wait_for_locks_at_most
 
 _ROW = """
 SELECT r.run_id, a.source, a.name AS account, s.resource, r.status, r.cause, r.phase, r.initiated_by, r.queued_at,
@@ -169,9 +169,12 @@ async def load_cancel(postgres: Postgres, claim: Claim) -> str | None:
     return row[0] if row else None
 
 
-async def request_cancel(postgres: Postgres, run_id: UUID, by: str) -> bool:
-    """Ask an open run to end; a queued one ends at once. False where it is not open."""
-    async with postgres.connection("cancel a run") as connection:
+async def request_cancel(postgres: Postgres, run_id: UUID, by: str, *, lock_seconds: float | None = None) -> bool:
+    """Ask an open run to end; a queued one ends at once. False where it is not open. RowHeldError: another session
+    holds it for longer than lock_seconds; None: it is waited for."""
+    async with postgres.connection("cancel a run") as connection, connection.transaction():
+        if lock_seconds is not None:
+            await wait_for_locks_at_most(connection, lock_seconds)
         cursor = await connection.execute(f"{CANCEL} AND run_id = %(run)s", {"by": by, "run": run_id})
         return cursor.rowcount == 1
 

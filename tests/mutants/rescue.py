@@ -7,6 +7,7 @@ from tests.mutants.mutant import Mutant, Replacement
 _WATCH = "tests/unit/test_watch.py"
 _RESCUE = "tests/integration/test_rescue.py"
 _RECOVERY = "tests/integration/test_recovery.py"
+_HELD = "tests/integration/test_held_rows.py"
 _MATRIX = "tests/acceptance/test_monitor_matrix.py"
 
 
@@ -80,6 +81,27 @@ RESCUE = (
         "everybody's\n                self._say_failed(look, run, str(error))\n",
         "everybody's\n                self._say_failed(look, run, str(error))\n                break\n",
         f"{_RECOVERY}::test_what_a_look_cannot_write_down_does_not_stop_it",
+    ),
+    _mutant(
+        "a run whose row is held is waited for before it is asked to end",
+        "monitor/recovery.py",
+        "MONITOR, lock_seconds=lock_seconds)",
+        "MONITOR)",
+        f"{_HELD}::test_a_run_whose_row_is_held_is_asked_later",
+    ),
+    _mutant(
+        "a successor that cannot be queued keeps the others waiting",
+        "monitor/recovery.py",
+        "resume=resume, lock_seconds=seconds)",
+        "resume=resume, lock_seconds=3600)",
+        f"{_HELD}::test_a_successor_that_cannot_be_queued_keeps_no_other_waiting",
+    ),
+    _mutant(
+        "each of many streams that are held is waited for",
+        "monitor/recovery.py",
+        "min(QUICK_LOCK_SECONDS if seconds is None else LOCK_SECONDS, until - loop.time())",
+        "QUICK_LOCK_SECONDS if seconds is None else min(LOCK_SECONDS, until - loop.time())",
+        f"{_HELD}::test_streams_that_are_held_keep_no_other_run_waiting",
     ),
     _mutant(
         "a client that fell silent inside COPY keeps the lease row",

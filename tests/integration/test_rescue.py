@@ -252,6 +252,20 @@ async def test_a_good_run_between_two_rescues_begins_their_count_anew(stand: Sta
     assert select(stand.conninfo, "SELECT rescues FROM stream") == [{"rescues": 2}]
 
 
+async def test_a_good_run_counts_although_the_rescue_before_it_was_pruned(stand: Stand) -> None:
+    """Two rescues in a row, a good run since, and all that told of the rescues is gone."""
+    claim = await stand.claim()
+    async with stand.writer(claim) as writer:
+        await writer.store(page_of(1, [1]))
+    await claims.release(stand.postgres, claim, Outcome(Cause.END_OF_DATA))
+    execute(stand.conninfo, "UPDATE stream SET rescues = 2")
+    claim = await stuck(stand)
+    ended = await rescue.end(stand.postgres, claim.run_id, always, resume=True)
+    assert ended is not None
+    assert ended.successor is not None, ended.outcome
+    assert select(stand.conninfo, "SELECT rescues FROM stream") == [{"rescues": 1}]
+
+
 async def test_a_rescue_that_gained_a_page_counts_from_nothing(stand: Stand) -> None:
     for _ in range(MOST_RESCUES + 1):
         claim = await stand.claim()

@@ -139,6 +139,20 @@ RESCUE = (
         f"{_RESCUE}::test_a_good_run_between_two_rescues_begins_their_count_anew",
     ),
     _mutant(
+        "what was pruned makes good runs forgotten",
+        "syncd/ledger/succession.py",
+        "SELECT coalesce(max(found_at), '-infinity') FROM rescue",
+        "SELECT max(found_at) FROM rescue",
+        f"{_RESCUE}::test_a_good_run_counts_although_the_rescue_before_it_was_pruned",
+    ),
+    _mutant(
+        "forensics keep the statements of other programs",
+        "monitor/forensics.py",
+        "CASE WHEN application_name ~ '^(syncd|sync-monitor) ' THEN left(query, 200) END",
+        "left(query, 200)",
+        f"{_RECOVERY}::test_no_statement_of_another_program_stands_in_the_forensics",
+    ),
+    _mutant(
         "a run that nobody took is followed by another one",
         "syncd/ledger/succession.py",
         "    if fault.cause is Cause.NOT_STARTED and not by_hand:\n",

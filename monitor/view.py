@@ -165,5 +165,7 @@ class View:
 
 
 def watch_period_seconds(settings: Settings) -> float:
-    """From look to look: a lapsed lease is found within one lease, everything else within the interval."""
-    return min(0.5 * settings.sync.lease_seconds, settings.sync.monitor_interval)
+    """From look to look: a lapsed lease is found within one lease, the shortest that any account has; everything else
+    within the interval."""
+    shortest = min(sync.lease_seconds for sync in (settings.sync, *settings.accounts.values()))
+    return min(0.5 * shortest, settings.sync.monitor_interval)

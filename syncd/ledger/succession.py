@@ -28,8 +28,8 @@ MONITOR = "monitor"
 MOST_RESCUES = 3
 """Without a new page; after that a person must look."""
 
-# In a row: a run of the stream that gained a page since the rescue before begins the count anew. Where that one was pruned,
-# any such run came after it.
+# In a row: a run of the stream that gained a page since the rescue before begins the count anew. Where that one was
+# pruned, any such run came after it.
 _COUNT = """
 UPDATE stream s
    SET rescues = CASE WHEN NOT %(counts)s THEN rescues WHEN %(gained)s THEN 0 WHEN EXISTS (

@@ -139,6 +139,13 @@ RESCUE = (
         f"{_RESCUE}::test_a_good_run_between_two_rescues_begins_their_count_anew",
     ),
     _mutant(
+        "the shorter lease of one account is looked at too seldom",
+        "monitor/view.py",
+        "for sync in (settings.sync, *settings.accounts.values())",
+        "for sync in (settings.sync,)",
+        "tests/unit/test_monitor_config.py::test_the_watch_looks_often_enough_for_the_shortest_lease",
+    ),
+    _mutant(
         "what was pruned makes good runs forgotten",
         "syncd/ledger/succession.py",
         "SELECT coalesce(max(found_at), '-infinity') FROM rescue",

@@ -15,8 +15,8 @@ from syncd.runtime.postgres import Postgres, wait_for_locks_at_most
 
 _ROW = """
 SELECT r.run_id, a.source, a.name AS account, s.resource, r.status, r.cause, r.phase, r.initiated_by, r.queued_at,
-       r.started_at, r.progress_at, r.heartbeat_at, r.wait_until, r.wait_reason, r.deadline_at, r.completed_at,
-       r.next_attempt_at,
+       r.started_at, r.progress_at, r.heartbeat_at, r.wait_reason, r.deadline_at, r.completed_at,
+       CASE WHEN r.wait_until > clock_timestamp() THEN r.wait_until END AS wait_until, r.next_attempt_at,
        extract(epoch FROM coalesce(r.completed_at, clock_timestamp()) - r.started_at)::float8 AS duration_seconds,
        r.max_pages, r.max_requests, r.start_page, coalesce(r.expected, w.expected) AS expected,
        coalesce(r.last_page, r.start_page - 1) AS checkpoint_page, w.checkpoint_at, w.page_size,
@@ -134,6 +134,19 @@ async def declare_wait(postgres: Postgres, claim: Claim, seconds: float, reason:
              WHERE run_id = %s AND fence = %s AND status = 'running'
             """,
             [seconds, reason, claim.run_id, claim.fence],
+        )
+
+
+async def note_at_work(postgres: Postgres, claim: Claim, doing: str) -> None:
+    """No page comes of what the run does, and it is not stuck: its time begins anew now. A wait that lasts stays."""
+    async with postgres.connection("note what the run does") as connection:
+        await connection.execute(
+            """
+            UPDATE run SET wait_until = least(deadline_at, greatest(wait_until, clock_timestamp())),
+                   wait_reason = CASE WHEN wait_until > clock_timestamp() THEN wait_reason ELSE %s END
+             WHERE run_id = %s AND fence = %s AND status = 'running'
+            """,
+            [doing, claim.run_id, claim.fence],
         )
 
 

@@ -146,6 +146,13 @@ RESCUE = (
         "tests/unit/test_monitor_config.py::test_the_watch_looks_often_enough_for_the_shortest_lease",
     ),
     _mutant(
+        "a run that looks up missing records seems to stand still",
+        "syncd/engine/verify.py",
+        "                await self._say_at_work()\n",
+        "",
+        "tests/acceptance/test_monitor_look_ups.py::test_many_look_ups_are_no_standstill",
+    ),
+    _mutant(
         "what was pruned makes good runs forgotten",
         "syncd/ledger/succession.py",
         "SELECT coalesce(max(found_at), '-infinity') FROM rescue",

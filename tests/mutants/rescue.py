@@ -90,20 +90,6 @@ RESCUE = (
         f"{_HELD}::test_a_run_whose_row_is_held_is_asked_later",
     ),
     _mutant(
-        "a successor that cannot be queued keeps the others waiting",
-        "monitor/recovery.py",
-        "resume=resume, lock_seconds=seconds)",
-        "resume=resume, lock_seconds=3600)",
-        f"{_HELD}::test_a_successor_that_cannot_be_queued_keeps_no_other_waiting",
-    ),
-    _mutant(
-        "each of many streams that are held is waited for",
-        "monitor/recovery.py",
-        "min(QUICK_LOCK_SECONDS if seconds is None else LOCK_SECONDS, until - loop.time())",
-        "QUICK_LOCK_SECONDS if seconds is None else min(LOCK_SECONDS, until - loop.time())",
-        f"{_HELD}::test_streams_that_are_held_keep_no_other_run_waiting",
-    ),
-    _mutant(
         "a client that fell silent inside COPY keeps the lease row",
         "monitor/recovery.py",
         "await evict_silent_writers(self._postgres)",

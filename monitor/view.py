@@ -61,7 +61,7 @@ class View:
         since = self.seconds_since_look
         if since is None or since > 2 * watch_period_seconds(self.settings) + LONGEST_READ_SECONDS:
             return "failing"
-        has_failed = self.look is not None and self.look.failed
+        has_failed = self.look is not None and (self.look.failed or self.look.unfinished)
         return "degraded" if has_failed or self.watch_trouble is not None else "ok"
 
     @property
@@ -170,5 +170,7 @@ class View:
 
 
 def watch_period_seconds(settings: Settings) -> float:
-    """From look to look: a lapsed lease is found within one lease, everything else within the interval."""
-    return min(0.5 * settings.sync.lease_seconds, settings.sync.monitor_interval)
+    """From look to look: a lapsed lease is found within one lease, the shortest that any account has; everything else
+    within the interval."""
+    shortest = min(sync.lease_seconds for sync in (settings.sync, *settings.accounts.values()))
+    return min(0.5 * shortest, settings.sync.monitor_interval)

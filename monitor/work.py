@@ -138,8 +138,9 @@ def _chosen(
     seen: list[tuple[Observation, Verdict]], runs: Collection[str], older_than_hours: float | None, by: str
 ) -> list[tuple[Observation, Fault]]:
     if runs:
-        unknown = [name for name in runs if sum(str(run.run_id).startswith(name) for run, _ in seen) != 1]
-        if unknown:
+        fits = {name: sum(str(run.run_id).startswith(name) for run, _ in seen) for name in runs}
+        # an empty one is a variable that was not set
+        if unknown := [name or '""' for name, count in fits.items() if not name or count != 1]:
             known = ", ".join(str(run.run_id) for run, _ in seen) or "none"
             raise FatalError(f"{', '.join(unknown)}: not the beginning of exactly one open run's id; open: {known}")
         return [(run, _fault(run, verdict, by)) for run, verdict in seen if str(run.run_id).startswith(tuple(runs))]

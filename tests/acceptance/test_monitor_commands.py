@@ -114,6 +114,15 @@ async def test_runs_are_chosen_by_id_by_age_or_all(start: Start) -> None:
     assert scene.query("SELECT DISTINCT status FROM run") == [("failed",)]
 
 
+async def test_an_empty_id_is_a_mistake_although_it_fits_the_only_run(start: Start) -> None:
+    """`recover "$RUN"` with a variable that was not set."""
+    scene = await start()
+    _queue(scene, "emag/main/offers")
+    code, said = await monitor(scene, "recover", "")
+    assert (code, scene.query("SELECT 1 FROM run WHERE completed_at IS NOT NULL")) == (1, [])
+    assert '"": not the beginning of exactly one open run' in said["error"]
+
+
 def _queue(scene: Scene, name: str) -> None:
     source, account, resource = name.split("/")
     scene.query(

@@ -38,9 +38,12 @@ def find_stuck_syncs() -> list[dict[str, Any]]:
 def cleanup_stuck_syncs(max_age_hours: float | None = None) -> int:
     """Fail the stuck syncs; with max_age_hours every open one that began at least so long ago. How many there were.
 
-    Nothing is resumed. FatalError names those that could not be ended; the others are.
+    Nothing is resumed. FatalError names those that could not be ended; the others are. ValueError: no age.
     """
     from monitor.work import recover
+
+    if max_age_hours is not None and not max_age_hours >= 0:  # -1 would be every open run, nan none
+        raise ValueError(f"max_age_hours: {max_age_hours} is no age; 0 ends every open sync")
 
     async def work(postgres: Postgres, settings: Settings) -> int:
         return len(await recover(postgres, settings, by="script", older_than_hours=max_age_hours))

@@ -132,7 +132,7 @@ def recover(place: Place, runs: tuple[str, ...], older_than_hours: float | None,
 
 
 @cli.command()
-@click.option("--older-than-days", type=click.IntRange(min=1), help="Instead of EMAG_SYNC_RETENTION_DAYS.")
+@click.option("--older-than-days", type=click.IntRange(1, 36_500), help="Instead of EMAG_SYNC_RETENTION_DAYS.")
 @json_option
 @with_place
 def prune(place: Place, older_than_days: int | None, as_json: bool) -> None:

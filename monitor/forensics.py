@@ -2,7 +2,8 @@
 
 Read from the ledger and from PostgreSQL's own views, for all of them at once; whatever cannot be read is left out
 and said, because a rescue must not wait for its forensics. No documents, no parameters of queries, no credentials:
-none of these stands in what is read here.
+none of these stands in what is read here. The statements of other programs are left out: nobody knows what stands in
+them.
 
     observation  the run as the watch saw it, with its owner
     run, lease   their rows; the waits that it declared are in the run
@@ -58,7 +59,8 @@ _OF_ALL: dict[str, LiteralString] = {
     "sessions": """
         SELECT pid, application_name, client_addr::text, state, wait_event_type, wait_event,
                clock_timestamp() - state_change AS state_since, clock_timestamp() - xact_start AS transaction_since,
-               pg_blocking_pids(pid) AS blocked_by, left(query, 200) AS query
+               pg_blocking_pids(pid) AS blocked_by,
+               CASE WHEN application_name ~ '^(syncd|sync-monitor) ' THEN left(query, 200) END AS query
           FROM pg_stat_activity
          WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
          ORDER BY xact_start NULLS LAST LIMIT 200

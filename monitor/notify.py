@@ -30,7 +30,7 @@ from syncd.contract.errors import SyncError
 from syncd.ledger import notices
 from syncd.ledger.notices import RECOVERED, TROUBLE, Notice
 from syncd.ledger.rescue import Ended
-from syncd.ledger.runs import load_runs
+from syncd.ledger.runs import load_news
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.settings.sync import SyncSettings
 from syncd.runtime.waiting import OutOfTimeError, give_up_after
@@ -38,8 +38,8 @@ from syncd.runtime.waiting import OutOfTimeError, give_up_after
 log = structlog.get_logger()
 
 MOST_WAITING = 100
-MOST_RUNS = 100
-"""The newest ones are looked at for pings."""
+RUNS_OF_EACH = 20
+"""So many of each stream are looked at for pings: the newest of all would be those of the busy streams only."""
 MOST_ATTEMPTS = 5
 CALL_SECONDS = 10.0
 LONGEST_PAUSE_SECONDS = 60.0
@@ -91,7 +91,8 @@ class Announcer:
     async def _find(self, summary: Summary, ended: Iterable[Ended]) -> list[Notice]:
         found = [*news.of_troubles(summary), *news.of_ended(ended)] if self._settings().webhook_url else []
         if self._settings().ping_url:
-            found += news.pings(await load_runs(self._postgres, limit=MOST_RUNS))
+            runs = await load_news(self._postgres, within_seconds=notices.NEWS_SECONDS, of_each=RUNS_OF_EACH)
+            found += news.pings(runs)
         unknown = [one for one in found if one.key not in self._known]
         new = await notices.claim(self._postgres, unknown) if unknown else []
         self._known = frozenset(one.key for one in found)
@@ -176,20 +177,32 @@ class Sender:
             message = await queue.next()
             if await _send(session, message) and message.key:
                 await self._sent(message.key)
+            queue.end(message)
 
 
 class _Queue:
-    """Bounded; the oldest gives way."""
+    """Bounded; the oldest gives way. What waits here, or is under way, is not taken once more: behind a webhook that
+    hangs it waits for longer than the ledger does before it names it again."""
 
     def __init__(self) -> None:
         self._waiting: deque[Message] = deque()
         self._filled = asyncio.Event()
+        self._keys: set[str] = set()
 
     def put(self, message: Message) -> None:
+        if message.key in self._keys:
+            return
         if len(self._waiting) >= MOST_WAITING:
-            log.warning("notice.dropped", notice=self._waiting.popleft().name)
+            dropped = self._waiting.popleft()
+            self.end(dropped)
+            log.warning("notice.dropped", notice=dropped.name)
         self._waiting.append(message)
+        self._keys |= {message.key} if message.key else set()
         self._filled.set()
+
+    def end(self, message: Message) -> None:
+        """It has arrived, or was given up for now."""
+        self._keys.discard(message.key)
 
     async def next(self) -> Message:
         await self._filled.wait()

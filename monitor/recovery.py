@@ -50,11 +50,13 @@ Stuck = list[tuple[Observation, Fault]]
 
 @dataclass(slots=True)
 class Look:
-    """What one look at all open runs found and did. failed: the runs that could not be recovered, and why."""
+    """What one look at all open runs found and did. failed: the runs that could not be recovered, and why.
+    unfinished: those that have ended by themselves, and whose successors could not be queued."""
 
     verdicts: list[tuple[Observation, Verdict]] = field(default_factory=list)
     ended: list[rescue.Ended] = field(default_factory=list)
     failed: list[tuple[Observation, str]] = field(default_factory=list)
+    unfinished: set[UUID] = field(default_factory=set)
 
     @property
     def stuck(self) -> list[tuple[Observation, Fault]]:
@@ -98,25 +100,38 @@ class Rescuer:
                 await evict_silent_writers(self._postgres)
                 random.shuffle(held)  # none of them is always the last
                 await self._climb(look, held, seconds=LONGEST_WAIT_SECONDS)
-        self._failed = {run.run_id for run, _ in look.failed}
-        for run_id in await rescue.ended_by_themselves(self._postgres):
-            self._note(look, await rescue.finish(self._postgres, run_id, resume=self._may_resume()))
+        await self._finish(look)
+        self._failed = {run.run_id for run, _ in look.failed} | look.unfinished
         return look
 
-    async def _climb(self, look: Look, stuck: Stuck, *, seconds: float | None) -> None:
-        """Every rung for each of these. seconds: for all of those that are held; None: they are not."""
+    async def _finish(self, look: Look) -> None:
+        """The successors of those that have ended by themselves."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + (seconds or 0.0)
+        until = loop.time() + LONGEST_WAIT_SECONDS
+        for run_id in await rescue.ended_by_themselves(self._postgres):
+            seconds, resume = min(QUICK_LOCK_SECONDS, until - loop.time()), self._may_resume()
+            try:
+                self._note(look, await rescue.finish(self._postgres, run_id, resume=resume, lock_seconds=seconds))
+            except (RowHeldError, FatalError) as error:
+                look.unfinished.add(run_id)
+                if run_id not in self._failed:
+                    log.warning("run.not_recovered", run=str(run_id), error=str(error), rung="resume")
+
+    async def _climb(self, look: Look, stuck: Stuck, *, seconds: float | None) -> None:
+        """Every rung for each of these. seconds: for all of those that are held; None: they are not, but another
+        row that they need may be: then nothing is waited for any more once LONGEST_WAIT_SECONDS are used up."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + (seconds or LONGEST_WAIT_SECONDS)
         forensics = await collect(self._postgres, [run for run, _ in stuck if not run.is_found])
         for run, fault in stuck:
-            lock_seconds = QUICK_LOCK_SECONDS if seconds is None else min(LOCK_SECONDS, until - loop.time())
-            if lock_seconds <= 0:
+            lock_seconds = min(QUICK_LOCK_SECONDS if seconds is None else LOCK_SECONDS, until - loop.time())
+            if lock_seconds <= 0 and seconds is not None:
                 self._say_failed(look, run, "its rows are held by another session; tried again at the next look")
                 continue
             try:
                 if not run.is_found:
                     await self._write_down(run, fault, forensics[run.run_id], lock_seconds)
-                if not await self._still_asked(run, fault):
+                if not await self._still_asked(run, fault, lock_seconds):
                     self._note(look, await self._end(run, lock_seconds))
             except (RowHeldError, FatalError) as error:  # of this run; PostgreSQL being away is everybody's
                 self._say_failed(look, run, str(error))
@@ -130,17 +145,17 @@ class Rescuer:
                 rung = "end" if fault.cause in _NOBODY_TO_ASK else "ask"
                 log.warning("run.stuck", cause=fault.cause, why=fault.why, started=run.started_at, rung=rung)
 
-    async def _still_asked(self, run: Observation, fault: Fault) -> bool:
+    async def _still_asked(self, run: Observation, fault: Fault, lock_seconds: float) -> bool:
         """Whether it has been asked to end itself, and has time left to do so."""
         if fault.cause in _NOBODY_TO_ASK:
             return False
         now = asyncio.get_running_loop().time()
         if run.run_id not in self._asked_at:
-            self._asked_at[run.run_id] = now
             if run.cancel_requested_by is None:  # a person's wish stays a person's
-                await request_cancel(self._postgres, run.run_id, MONITOR)
+                await request_cancel(self._postgres, run.run_id, MONITOR, lock_seconds=lock_seconds)
                 with about(run.stream, run.run_id):
                     log.warning("run.asked_to_end", cause=fault.cause, rung="ask")
+            self._asked_at[run.run_id] = now
         return now - self._asked_at[run.run_id] < min(ASK_SECONDS, self.patience_with(run.stream).lease_seconds)
 
     async def _end(self, run: Observation, lock_seconds: float) -> rescue.Ended | None:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from monitor.watch import Health, spoken
+from syncd.contract.text import escape
 from syncd.contract.words import Status, Stream
 from syncd.ledger.outlook import StreamOutlook
 
@@ -228,6 +229,7 @@ def _slot_key(around: Surroundings, one: StreamSummary) -> str:
 
 
 def remote(text: str) -> str:
-    """Within a sentence of ours: short, and without backquotes, which would make it look like something to type."""
-    plain = text.replace("`", "'")
+    """Within a sentence of ours: short as it is shown, or the sentence would lose its end, which says what to do; and
+    without backquotes, which would make it look like something to type."""
+    plain = escape(text[: 2 * LONGEST_REASON].replace("`", "'"))
     return plain if len(plain) <= LONGEST_REASON else f"{plain[:LONGEST_REASON]}…"

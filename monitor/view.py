@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from syncd.contract.errors import SyncError
 from syncd.contract.runs import RunRow
 from syncd.contract.words import Status, Stream
 from syncd.ledger.runs import load_runs
-from syncd.ledger.scrape import StreamFacts, load_facts
+from syncd.ledger.scrape import StreamFacts, ledger_time, load_facts
 from syncd.runtime.postgres import Postgres
 from syncd.runtime.waiting import OutOfTimeError, give_up_after
 
@@ -62,7 +61,7 @@ class View:
         since = self.seconds_since_look
         if since is None or since > 2 * watch_period_seconds(self.settings) + LONGEST_READ_SECONDS:
             return "failing"
-        has_failed = self.look is not None and self.look.failed
+        has_failed = self.look is not None and (self.look.failed or self.look.unfinished)
         return "degraded" if has_failed or self.watch_trouble is not None else "ok"
 
     @property
@@ -131,7 +130,8 @@ class View:
         if self._trouble is not None:
             return None
         around = self._panorama.surroundings(self._look_seconds)
-        found = summarise(self._facts, self._panorama.observed, expectation_of(self.settings), time.time(), around)
+        now = ledger_time(self._facts)
+        found = summarise(self._facts, self._panorama.observed, expectation_of(self.settings), now, around)
         if self.watch_trouble is None:
             return found
         sentence = f"Not watched just now: {self.watch_trouble}. {LEDGER_TODO}"
@@ -155,7 +155,7 @@ class View:
         """For the page."""
         seen = self._panorama
         return Picture(
-            datetime.now(UTC),
+            datetime.now(UTC) if self._trouble is not None else datetime.fromtimestamp(ledger_time(self._facts), UTC),
             __version__,
             self.summary(),
             self._runs,
@@ -170,5 +170,7 @@ class View:
 
 
 def watch_period_seconds(settings: Settings) -> float:
-    """From look to look: a lapsed lease is found within one lease, everything else within the interval."""
-    return min(0.5 * settings.sync.lease_seconds, settings.sync.monitor_interval)
+    """From look to look: a lapsed lease is found within one lease, the shortest that any account has; everything else
+    within the interval."""
+    shortest = min(sync.lease_seconds for sync in (settings.sync, *settings.accounts.values()))
+    return min(0.5 * shortest, settings.sync.monitor_interval)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -23,7 +22,7 @@ from syncd.ledger import rescue
 from syncd.ledger.eviction import evict_silent_writers
 from syncd.ledger.observation import observe
 from syncd.ledger.schema import check_schema
-from syncd.ledger.scrape import load_facts
+from syncd.ledger.scrape import ledger_time, load_facts
 from syncd.runtime.postgres import Postgres, application_name
 from syncd.runtime.settings.sync import SyncSettings
 from syncd.runtime.waiting import OutOfTimeError, give_up_after
@@ -98,7 +97,7 @@ async def report(postgres: Postgres, settings: Settings) -> Summary:
     """How everything is."""
     verdicts, around = await look(postgres, settings), await _within_deadline(load_surroundings(postgres, settings))
     facts = await _within_deadline(load_facts(postgres))
-    return summarise(facts, verdicts, expectation_of(settings), time.time(), around)
+    return summarise(facts, verdicts, expectation_of(settings), ledger_time(facts), around)
 
 
 async def recover(
@@ -139,8 +138,9 @@ def _chosen(
     seen: list[tuple[Observation, Verdict]], runs: Collection[str], older_than_hours: float | None, by: str
 ) -> list[tuple[Observation, Fault]]:
     if runs:
-        unknown = [name for name in runs if sum(str(run.run_id).startswith(name) for run, _ in seen) != 1]
-        if unknown:
+        fits = {name: sum(str(run.run_id).startswith(name) for run, _ in seen) for name in runs}
+        # an empty one is a variable that was not set
+        if unknown := [name or '""' for name, count in fits.items() if not name or count != 1]:
             known = ", ".join(str(run.run_id) for run, _ in seen) or "none"
             raise FatalError(f"{', '.join(unknown)}: not the beginning of exactly one open run's id; open: {known}")
         return [(run, _fault(run, verdict, by)) for run, verdict in seen if str(run.run_id).startswith(tuple(runs))]

@@ -10,12 +10,17 @@ from monitor.page.picture import ago
 from syncd.contract.text import escape
 
 LONGEST_TEXT = 240
+ROOM = 1.25
+"""Bytes a character: what is longer in HTML, quotes or foreign letters, ends sooner, so that the page stays small."""
 
 
-def text(remote: str, longest: int = LONGEST_TEXT) -> str:
+def text(remote: str, longest: int = LONGEST_TEXT, room: float = ROOM) -> str:
     """Harmless in HTML and for the eye: control and bidirectional characters become visible, and it ends somewhere."""
     shown = escape(remote)
-    return html_escape(shown if len(shown) <= longest else f"{shown[:longest]}…")
+    fits = shown[:longest]
+    while len(html := html_escape(fits).encode()) > longest * room:
+        fits = fits[: min(len(fits) - 1, int(len(fits) * longest * room / len(html)))]
+    return html.decode() + ("" if fits == shown else "…")
 
 
 def isolated(remote: str, longest: int = LONGEST_TEXT) -> str:
@@ -25,7 +30,7 @@ def isolated(remote: str, longest: int = LONGEST_TEXT) -> str:
 
 def sentence(remote: str) -> str:
     """A sentence of ours about remote things: what stands in backquotes is shown as something to type."""
-    parts = text(remote, 2 * LONGEST_TEXT).split("`")
+    parts = text(remote, 2 * LONGEST_TEXT, 2 * ROOM).split("`")  # its end says what to do
     if len(parts) % 2 == 0:  # cut short within one
         parts[-2:] = ["`".join(parts[-2:])]
     return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))

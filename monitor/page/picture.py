@@ -33,8 +33,8 @@ class ErrorGroup:
 
     @property
     def journal_command(self) -> str:
-        """What to type to see everything that this run said."""
-        return f"journalctl -u syncd SYNC_RUN_ID={self.newest.run_id}"
+        """What to type to see everything that daemon, command and monitor said of this run: so it names no unit."""
+        return f"journalctl SYNC_RUN_ID={self.newest.run_id}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from monitor.watch import Health
 from syncd.contract.words import Status
 
 MOST_STREAMS = 20
+LONGEST_VALUE = 160
 API_CALLS_PER_SECOND = 3.0
 """What the marketplace allows a login; syncd keeps it over all processes."""
 
@@ -85,7 +86,10 @@ def state_of(one: StreamSummary) -> tuple[str, str]:
 
 def _card(one: StreamSummary, picture: Picture) -> str:
     kind, words = state_of(one)
-    rows = [f"<div><dt>{text(name)}</dt><dd>{isolated(value)}</dd></div>" for name, value in words_of(one, picture)]
+    rows = [
+        f"<div><dt>{text(name)}</dt><dd>{isolated(value, LONGEST_VALUE)}</dd></div>"
+        for name, value in words_of(one, picture)
+    ]
     head = f'<h3>{text(str(one.stream))} <span class="state {kind}">{text(words)}</span></h3>'
     return f'<section class="stream {kind}">{head}{_bar(one)}<dl>{"".join(rows)}</dl></section>'
 

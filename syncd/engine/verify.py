@@ -17,6 +17,7 @@ from syncd.contract.errors import SyncError
 from syncd.contract.runs import Claim, Sweep
 from syncd.engine.calls import Calls, persist
 from syncd.engine.stop import Halt, StopSignal
+from syncd.ledger.runs import note_at_work
 from syncd.ledger.sweeps import load_facts, store_facts
 from syncd.policy.completeness import SweepFacts, exceeds_blast_radius, find_gap
 from syncd.runtime.postgres import Postgres
@@ -28,6 +29,7 @@ from syncd.warehouse.tombstones import Candidate
 log = structlog.get_logger()
 
 CONCURRENT_LOOK_UPS = 5
+SAY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Verifier:
         self._calls = calls
         self._store = store
         self._stop = stop
+        self._say_again_at = 0.0
 
     async def judge(self, sweep: Sweep) -> Verdict:
         """Compare counts and manifest; nothing is written."""
@@ -118,6 +121,14 @@ class Verifier:
         if gone or undecided:
             log.info("records.tombstoned", count=len(gone), undecided=len(undecided))
 
+    async def _say_at_work(self) -> None:
+        """Hundreds of look-ups take longer than a run may stand still, and no page comes meanwhile."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._say_again_at:
+            self._say_again_at = now + SAY_SECONDS
+            doing = "it asks for missing records one by one"
+            await persist(lambda: note_at_work(self._postgres, self._claim, doing), self._stop)
+
     async def _look_up(self, keys: list[str]) -> _Looked:
         """Ask for each by id, as far as the caps allow; the rest is undecided."""
         looked = _Looked()
@@ -131,6 +142,7 @@ class Verifier:
                     return
                 subject = f"look-up of {key[:40]}"
                 exists = await self._calls.make(self._source.read_endpoint, subject, lambda: self._source.look_up(key))
+                await self._say_at_work()
             place = looked.undecided if exists is None else looked.found if exists else looked.gone
             place.append(key)
 

@@ -25,7 +25,7 @@ from syncd.contract.words import Cause, Stream, status_of
 from syncd.ledger import accumulators
 from syncd.ledger.observation import observe_one
 from syncd.ledger.succession import MONITOR, Predecessor, succeed
-from syncd.runtime.postgres import Connection, Postgres
+from syncd.runtime.postgres import Connection, Postgres, wait_for_locks_at_most
 
 _FIND = """
 WITH kept AS (
@@ -109,7 +109,7 @@ async def find(
 ) -> bool:
     """Keep what was seen of a stuck run; False where somebody has done so before."""
     async with postgres.connection(f"keep what was found of run {run_id}") as connection, connection.transaction():
-        await _wait_at_most(connection, lock_seconds)
+        await wait_for_locks_at_most(connection, lock_seconds)
         parameters = {"run_id": run_id, "cause": fault.cause, "why": fault.why, "by": by}
         cursor = await connection.execute(_FIND, parameters | {"forensics": json.dumps(forensics, default=str)})
         return await cursor.fetchone() is not None
@@ -138,7 +138,7 @@ async def end(
     next look.
     """
     async with postgres.connection(f"end run {run_id}") as connection, connection.transaction():
-        await _wait_at_most(connection, lock_seconds)
+        await wait_for_locks_at_most(connection, lock_seconds)
         row = await (await connection.execute(_LOCK, [run_id])).fetchone()
         seen = await observe_one(connection, run_id)
         fault = judge(seen) if seen is not None else None
@@ -161,9 +161,10 @@ async def ended_by_themselves(postgres: Postgres) -> list[UUID]:
         return [run_id for (run_id,) in await cursor.fetchall()]
 
 
-async def finish(postgres: Postgres, run_id: UUID, *, resume: bool) -> Ended | None:
+async def finish(postgres: Postgres, run_id: UUID, *, resume: bool, lock_seconds: float = 2.0) -> Ended | None:
     """Queue the successor of a stuck run that has ended by itself; None where somebody else has done so."""
     async with postgres.connection(f"finish the rescue of run {run_id}") as connection, connection.transaction():
+        await wait_for_locks_at_most(connection, lock_seconds)
         row = await (await connection.execute(_TO_FINISH, [run_id])).fetchone()
         if row is None:
             return None
@@ -221,11 +222,6 @@ async def _predecessor(connection: Connection, run_id: UUID) -> Predecessor:
     found = await cursor.fetchone()
     assert found is not None  # noqa: S101  # its rescue or its lease names it
     return found
-
-
-async def _wait_at_most(connection: Connection, lock_seconds: float) -> None:
-    # at least a millisecond: 0 would wait for ever
-    await connection.execute(f"SET LOCAL lock_timeout = {max(1, round(lock_seconds * 1000))}")
 
 
 def _spoken(seen: Observation) -> str:

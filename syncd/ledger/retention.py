@@ -3,9 +3,9 @@
 The oldest runs first, some at a time, in batches of rows that last a moment; each is followed by a pause PAUSES times
 as long as it took, so that at most a quarter of the database's attention goes here.
 
-Never touched: an open run; the newest or the last complete run of a stream; a run whose sweep is open, or is the one
-whose keys the next sweep is compared with; one whose consent is not used yet. Counters are never lowered: what
-leaves the quarantine is counted.
+Never touched: an open run; the newest run of a stream, the last complete one, the last one that has begun and is no
+plan (the metrics show it); a run whose sweep is open, or is the one whose keys the next sweep is compared with; one
+whose consent is not used yet. Counters are never lowered: what leaves the quarantine is counted.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ PAUSES = 3
 _NEEDED = """
 SELECT n.run_id FROM stream s CROSS JOIN LATERAL (
        (SELECT run_id FROM run WHERE stream_id = s.stream_id ORDER BY queued_at DESC LIMIT 1) UNION ALL
+       (SELECT run_id FROM run WHERE stream_id = s.stream_id AND status <> 'queued' AND NOT dry_run
+         ORDER BY queued_at DESC LIMIT 1) UNION ALL
        (SELECT run_id FROM run WHERE stream_id = s.stream_id AND status = 'complete' AND NOT dry_run
          ORDER BY queued_at DESC LIMIT 1) UNION ALL
        (SELECT run_id FROM run JOIN (SELECT sweep_id FROM sweep

@@ -11,12 +11,12 @@ from psycopg.rows import dict_row
 
 from syncd.contract.runs import Claim, RunRow
 from syncd.contract.words import Cause, Phase, Status, Stream
-from syncd.runtime.postgres import Postgres
+from syncd.runtime.postgres import Postgres, wait_for_locks_at_most
 
 _ROW = """
 SELECT r.run_id, a.source, a.name AS account, s.resource, r.status, r.cause, r.phase, r.initiated_by, r.queued_at,
-       r.started_at, r.progress_at, r.heartbeat_at, r.wait_until, r.wait_reason, r.deadline_at, r.completed_at,
-       r.next_attempt_at,
+       r.started_at, r.progress_at, r.heartbeat_at, r.wait_reason, r.deadline_at, r.completed_at,
+       CASE WHEN r.wait_until > clock_timestamp() THEN r.wait_until END AS wait_until, r.next_attempt_at,
        extract(epoch FROM coalesce(r.completed_at, clock_timestamp()) - r.started_at)::float8 AS duration_seconds,
        r.max_pages, r.max_requests, r.start_page, coalesce(r.expected, w.expected) AS expected,
        coalesce(r.last_page, r.start_page - 1) AS checkpoint_page, w.checkpoint_at, w.page_size,
@@ -85,6 +85,17 @@ async def load_runs(postgres: Postgres, *, stream: Stream | None = None, limit: 
     return await _load(postgres, where, [stream.source, stream.account, stream.resource, limit])
 
 
+async def load_news(postgres: Postgres, *, within_seconds: float, of_each: int) -> list[RunRow]:
+    """Those that began or ended so lately, of each stream's newest ones, however many streams there are."""
+    where = (
+        "WHERE r.run_id IN (SELECT n.run_id FROM stream t CROSS JOIN LATERAL ("
+        "SELECT run_id FROM run WHERE stream_id = t.stream_id ORDER BY queued_at DESC LIMIT %s) n)"
+        " AND coalesce(r.completed_at, r.started_at) > clock_timestamp() - make_interval(secs => %s)"
+        " ORDER BY r.queued_at DESC"
+    )
+    return await _load(postgres, where, [of_each, within_seconds])
+
+
 async def load_history(
     postgres: Postgres,
     *,
@@ -137,6 +148,19 @@ async def declare_wait(postgres: Postgres, claim: Claim, seconds: float, reason:
         )
 
 
+async def note_at_work(postgres: Postgres, claim: Claim, doing: str) -> None:
+    """No page comes of what the run does, and it is not stuck: its time begins anew now. A wait that lasts stays."""
+    async with postgres.connection("note what the run does") as connection:
+        await connection.execute(
+            """
+            UPDATE run SET wait_until = least(deadline_at, greatest(wait_until, clock_timestamp())),
+                   wait_reason = CASE WHEN wait_until > clock_timestamp() THEN wait_reason ELSE %s END
+             WHERE run_id = %s AND fence = %s AND status = 'running'
+            """,
+            [doing, claim.run_id, claim.fence],
+        )
+
+
 async def enter_phase(postgres: Postgres, claim: Claim, phase: Phase) -> None:
     """Show what the run is doing."""
     async with postgres.connection("note the phase") as connection:
@@ -169,9 +193,12 @@ async def load_cancel(postgres: Postgres, claim: Claim) -> str | None:
     return row[0] if row else None
 
 
-async def request_cancel(postgres: Postgres, run_id: UUID, by: str) -> bool:
-    """Ask an open run to end; a queued one ends at once. False where it is not open."""
-    async with postgres.connection("cancel a run") as connection:
+async def request_cancel(postgres: Postgres, run_id: UUID, by: str, *, lock_seconds: float | None = None) -> bool:
+    """Ask an open run to end; a queued one ends at once. False where it is not open. RowHeldError: another session
+    holds it for longer than lock_seconds; None: it is waited for."""
+    async with postgres.connection("cancel a run") as connection, connection.transaction():
+        if lock_seconds is not None:
+            await wait_for_locks_at_most(connection, lock_seconds)
         cursor = await connection.execute(f"{CANCEL} AND run_id = %(run)s", {"by": by, "run": run_id})
         return cursor.rowcount == 1
 

@@ -9,7 +9,8 @@ Reading hundreds of streams gives way to the event loop every few of them: who w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ STREAMS_AT_ONCE = 5
 
 # Counters as lines of text: as JSON they took the server twice as long, and us three times.
 _SCRAPE = """
-SELECT a.account_id, a.source, a.name, s.resource, s.paused_at IS NOT NULL,
+SELECT a.account_id, a.source, a.name, s.resource, extract(epoch FROM t.now)::float8, s.paused_at IS NOT NULL,
        extract(epoch FROM s.next_attempt_at - t.now)::float8, n.status, n.cause,
        extract(epoch FROM c.completed_at)::float8, extract(epoch FROM n.heartbeat_at)::float8,
        extract(epoch FROM n.progress_at)::float8,
@@ -82,11 +83,13 @@ class OpenRunFacts:
 
 @dataclass(frozen=True, slots=True)
 class StreamFacts:
-    """One stream. status and cause are of its newest run that has begun; `_at` are Unix times in seconds.
+    """One stream. status and cause are of its newest run that has begun; `_at` are Unix times in seconds, all by the
+    database's clock.
 
     account_id       grows with each account that is registered
     next_in_seconds  until its next slot by the ledger's book, negative after it; None where none is set
     counters         counter_key(…) → value; what is not there is 0
+    read_at          when all this was so
     """
 
     account_id: int
@@ -100,6 +103,7 @@ class StreamFacts:
     progress_at: float | None
     open_run: OpenRunFacts | None
     counters: Mapping[str, float]
+    read_at: float = 0.0
 
     def counter(self, metric: str, detail: str) -> float:
         """A counter that has no endpoint."""
@@ -116,6 +120,11 @@ class StreamFacts:
         return self.counter("records", "inserted") - self.tombstoned
 
 
+def ledger_time(facts: Sequence[StreamFacts]) -> float:
+    """When they were read, as Unix time by the database's clock: ours may be wrong. Without any, by ours."""
+    return max((one.read_at for one in facts), default=0.0) or time.time()
+
+
 async def load_facts(postgres: Postgres) -> list[StreamFacts]:
     """Every stream, by its name."""
     async with postgres.connection("read the metrics") as connection:
@@ -128,7 +137,7 @@ async def load_facts(postgres: Postgres) -> list[StreamFacts]:
     return facts
 
 
-def _facts_of(account_id: int, source: str, account: str, resource: str, *row: Any) -> StreamFacts:
+def _facts_of(account_id: int, source: str, account: str, resource: str, read_at: float, *row: Any) -> StreamFacts:
     paused, next_in, status, cause, succeeded, beat, progress, counters, open_status, *run = row
     return StreamFacts(
         account_id,
@@ -142,6 +151,7 @@ def _facts_of(account_id: int, source: str, account: str, resource: str, *row: A
         progress,
         OpenRunFacts(Status(open_status), *run) if open_status else None,
         _read_counters(counters) if counters else {},
+        read_at,
     )
 
 

@@ -28,12 +28,13 @@ MONITOR = "monitor"
 MOST_RESCUES = 3
 """Without a new page; after that a person must look."""
 
-# In a row: a run of the stream that gained a page since the rescue before begins the count anew.
+# In a row: a run of the stream that gained a page since the rescue before begins the count anew. Where that one was
+# pruned, any such run came after it.
 _COUNT = """
 UPDATE stream s
    SET rescues = CASE WHEN NOT %(counts)s THEN rescues WHEN %(gained)s THEN 0 WHEN EXISTS (
            SELECT FROM run g WHERE g.stream_id = s.stream_id AND (g.pages > 0 OR g.status = 'complete')
-              AND g.queued_at > (SELECT max(found_at) FROM rescue
+              AND g.queued_at > (SELECT coalesce(max(found_at), '-infinity') FROM rescue
                                   WHERE stream_id = s.stream_id AND run_id <> %(run_id)s AND ended_at IS NOT NULL))
        THEN 1 ELSE rescues + 1 END
   FROM account a WHERE a.account_id = s.account_id AND stream_id = %(stream_id)s

@@ -90,6 +90,12 @@ def drop_session(connection: Connection) -> None:
     connection.pgconn.finish()
 
 
+async def wait_for_locks_at_most(connection: Connection, seconds: float) -> None:
+    """For the rest of this transaction: RowHeldError where another session holds a lock for longer."""
+    # at least a millisecond: 0 would wait for ever
+    await connection.execute(f"SET LOCAL lock_timeout = {max(1, round(seconds * 1000))}")
+
+
 def _is_being_cancelled() -> bool:
     try:
         task = asyncio.current_task()

@@ -20,7 +20,8 @@ UPDATE record SET absent_sweep = NULL
  WHERE stream_id = %(stream_id)s AND key = ANY(%(keys)s) AND absent_sweep IS NOT NULL
 """
 
-# The DELETE sees what was there before: never the rows of this statement, nor those of this run.
+# The DELETE sees what was there before, never the rows of this statement. Of this run's it takes what a second pass
+# meets in the same place: the same bytes in two places are two records.
 _KEEP = """
 WITH met AS (
     INSERT INTO quarantine (stream_id, run_id, page, ordinal, key, reason, raw, caught_at)
@@ -29,9 +30,10 @@ WITH met AS (
                       WHERE q.stream_id = %(stream_id)s AND sha256(q.raw) = sha256(n.raw)), clock_timestamp())
       FROM unnest(%(pages)s::int[], %(ordinals)s::int[], %(keys)s::text[], %(reasons)s::text[], %(raws)b::bytea[])
            AS n(page, ordinal, key, reason, raw)
-    RETURNING sha256(raw) AS digest)
-DELETE FROM quarantine q USING (SELECT DISTINCT digest FROM met) m
- WHERE q.stream_id = %(stream_id)s AND sha256(q.raw) = m.digest AND q.run_id <> %(run_id)s
+    RETURNING sha256(raw) AS digest, page, ordinal)
+DELETE FROM quarantine q USING met m
+ WHERE q.stream_id = %(stream_id)s AND sha256(q.raw) = m.digest
+   AND (q.run_id <> %(run_id)s OR (q.page, q.ordinal) = (m.page, m.ordinal))
 """
 
 

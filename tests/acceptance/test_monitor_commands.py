@@ -8,11 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from syncd.runtime.embedded import EmbeddedPostgres
+from tests.acceptance.matrix import faketime
+from tests.acceptance.monitoring import watching
 from tests.acceptance.processes import ended, running, until
 from tests.acceptance.scene import Scene, Start, outcome
 from tests.postgres import freeze, state_of, thaw
@@ -111,6 +114,15 @@ async def test_runs_are_chosen_by_id_by_age_or_all(start: Start) -> None:
     assert scene.query("SELECT DISTINCT status FROM run") == [("failed",)]
 
 
+async def test_an_empty_id_is_a_mistake_although_it_fits_the_only_run(start: Start) -> None:
+    """`recover "$RUN"` with a variable that was not set."""
+    scene = await start()
+    _queue(scene, "emag/main/offers")
+    code, said = await monitor(scene, "recover", "")
+    assert (code, scene.query("SELECT 1 FROM run WHERE completed_at IS NOT NULL")) == (1, [])
+    assert '"": not the beginning of exactly one open run' in said["error"]
+
+
 def _queue(scene: Scene, name: str) -> None:
     source, account, resource = name.split("/")
     scene.query(
@@ -185,3 +197,16 @@ async def test_prune_says_what_it_deleted_and_a_missing_schema_points_to_migrate
     code, said = await monitor(scene, "health", **nowhere)
     assert code == 78
     assert "syncd migrate" in said["error"]
+
+
+async def test_a_wrong_clock_of_the_monitors_own_host_makes_no_data_old(start: Start, tmp_path: Path) -> None:
+    """Ages are by the database's clock: with 30 hours of its own it said stale, and told so."""
+    scene = await start(offers=100)
+    assert outcome(await scene.sync()) == (0, "complete", "end_of_data")
+    fake = {"LD_PRELOAD": faketime(), "FAKETIME": "+30h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    code, found = await monitor(scene, "health", **fake)
+    assert (code, found["status"], found["streams"]["emag/main/offers"]["stale"]) == (0, "healthy", False)
+    async with watching(scene, tmp_path, **fake) as watch:
+        _, text = await watch.get("/", Accept="text/plain")
+    assert text.startswith("All good: main finished ")
+    assert " h ago" not in text

@@ -152,6 +152,30 @@ async def test_old_runs_are_no_news(stand: Stand, listener: Listener) -> None:
     assert stand.count("notice") == 0
 
 
+async def test_the_end_of_a_long_run_is_pinged_however_many_short_ones_came_after_it(
+    stand: Stand, listener: Listener
+) -> None:
+    """Of 40 streams, where the newest 100 runs are those of half an hour."""
+    execute(stand.conninfo, "ALTER TABLE run DISABLE TRIGGER USER")
+    execute(stand.conninfo, "INSERT INTO account (source, name) SELECT 'emag', 'a' || n FROM generate_series(1, 40) n")
+    execute(stand.conninfo, "INSERT INTO stream (account_id, resource) SELECT account_id, 'offers' FROM account"
+            " WHERE name <> 'main'")  # fmt: skip
+    run = (
+        "INSERT INTO run (stream_id, initiated_by, status, cause, queued_at, started_at, completed_at)"
+        " SELECT stream_id, 'test', 'complete', 'end_of_data', began, began, clock_timestamp() - %s * interval '1 s'"
+        " FROM stream JOIN account USING (account_id), (SELECT clock_timestamp() - %s * interval '1 s') t(began)"
+        " WHERE (name = 'main') = %s"
+    )
+    execute(stand.conninfo, run, [1, 7000, True])
+    for past in (3000, 2000, 1000):
+        execute(stand.conninfo, run, [past, past + 100, False])
+    async with announcing(stand, listener) as announcer:
+        await announcer.tell(await summary_of(stand), [], 0.0)
+        await until(lambda: listener.pings, "it is told", 10)
+    (ping,) = listener.pings
+    assert ping.startswith("/ping/main?rid=")
+
+
 async def test_a_ledger_that_is_away_is_told_after_a_minute_and_its_return_too(
     stand: Stand, listener: Listener
 ) -> None:
@@ -174,6 +198,36 @@ async def test_a_webhook_that_hangs_delays_no_ping_and_its_queue_is_bounded(list
         listener.released.set()
         await until(lambda: len(listener.bodies("trouble")) >= MOST_WAITING, "it is told", 10)
     assert len(listener.bodies("trouble")) <= MOST_WAITING + 1
+
+
+async def test_what_waits_behind_a_webhook_that_hangs_is_told_once_however_often_it_is_overdue(
+    stand: Stand, listener: Listener
+) -> None:
+    listener.hanging = "/hook"
+    end(stand, "failed", Cause.UPSTREAM)
+    async with announcing(stand, listener) as announcer:
+        for _ in range(3):  # the first is under way, or waits; then the ledger names it again
+            await announcer.tell(await summary_of(stand), [], 0.0)
+            await until(lambda: len(listener.heard) == 3, "two pings and the call that hangs", 10)
+            execute(stand.conninfo, "UPDATE notice SET claimed_at = claimed_at - interval '6 minutes'")
+        listener.hanging = "never"
+        listener.released.set()
+        await until(lambda: all_sent(stand), "it is told", 10)
+    assert len(listener.bodies("trouble")) == 1
+
+
+async def test_what_was_refused_is_sent_when_it_is_overdue(stand: Stand, listener: Listener) -> None:
+    end(stand, "failed", Cause.UPSTREAM)
+    listener.statuses = [404, 404, 404]
+    async with announcing(stand, listener) as announcer:
+        await announcer.tell(await summary_of(stand), [], 0.0)
+        await until(lambda: len(listener.heard) == 3, "two pings and the notice are refused", 10)
+        deadline = asyncio.get_running_loop().time() + 10
+        while not all_sent(stand):  # a look comes too early where the refusal is still being read
+            assert asyncio.get_running_loop().time() < deadline, "it is told"
+            execute(stand.conninfo, "UPDATE notice SET claimed_at = claimed_at - interval '6 minutes'")
+            await announcer.tell(await summary_of(stand), [], 0.0)
+    assert len(listener.heard) == 6
 
 
 async def test_a_call_is_tried_again_and_noted_when_it_arrives(listener: Listener) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import psycopg
+
 from monitor import recovery
 from monitor.forensics import LONGEST_SECONDS
 from monitor.recovery import Rescuer
@@ -48,6 +50,18 @@ async def test_a_lapsed_run_is_ended_at_once_with_its_forensics(stand: Stand) ->
     assert forensics["observation"]["run_id"] == str(claim.run_id)
     assert [page["page"] for page in forensics["pages"]] == [1]
     assert {"run", "lease", "breaker", "budgets", "sessions", "locks"} <= forensics.keys()
+
+
+async def test_no_statement_of_another_program_stands_in_the_forensics(stand: Stand) -> None:
+    """One login for several programs is common, and a statement may hold a password."""
+    await stand.claim()
+    stand.lapse()
+    with psycopg.connect(stand.conninfo, autocommit=True, application_name="a shop") as shop:
+        shop.execute("SELECT 'ALTER ROLE shop PASSWORD hunter2'")
+        await rescuer(stand).look()
+    forensics = scalar(stand.conninfo, "SELECT forensics FROM rescue")
+    assert [one["query"] for one in forensics["sessions"] if one["application_name"] == "a shop"] == [None]
+    assert "hunter2" not in str(forensics)
 
 
 async def test_a_run_whose_heart_beats_is_asked_first_and_ended_when_it_does_not_answer(

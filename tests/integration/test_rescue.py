@@ -13,7 +13,7 @@ from syncd.contract.runs import Claim, Outcome, Paused
 from syncd.contract.words import Cause
 from syncd.ledger import claims, pauses, rescue
 from syncd.ledger.observation import observe
-from syncd.ledger.runs import request_cancel
+from syncd.ledger.runs import declare_wait, load_run, note_at_work, request_cancel
 from syncd.ledger.succession import MOST_RESCUES
 from tests.streams import STREAM, Stand, execute, held_open, page_of, select, waiting
 
@@ -250,6 +250,35 @@ async def test_a_good_run_between_two_rescues_begins_their_count_anew(stand: Sta
         assert ended is not None
         assert ended.successor is not None, ended.outcome
     assert select(stand.conninfo, "SELECT rescues FROM stream") == [{"rescues": 2}]
+
+
+async def test_a_run_at_work_without_pages_is_not_shown_asleep_and_its_wait_stays(stand: Stand) -> None:
+    claim = await stand.claim()
+    await note_at_work(stand.postgres, claim, "it asks one by one")
+    row, [seen] = await load_run(stand.postgres, claim.run_id), await observe(stand.postgres)
+    assert row is not None
+    assert row.wait_until is None
+    assert seen.wait_seconds_left is not None
+    assert -10 < seen.wait_seconds_left < 0
+    await declare_wait(stand.postgres, claim, 60, "asked to")
+    await note_at_work(stand.postgres, claim, "it asks one by one")
+    [seen] = await observe(stand.postgres)
+    assert seen.wait_seconds_left is not None
+    assert (seen.wait_seconds_left > 40, seen.wait_reason) == (True, "asked to")
+
+
+async def test_a_good_run_counts_although_the_rescue_before_it_was_pruned(stand: Stand) -> None:
+    """Two rescues in a row, a good run since, and all that told of the rescues is gone."""
+    claim = await stand.claim()
+    async with stand.writer(claim) as writer:
+        await writer.store(page_of(1, [1]))
+    await claims.release(stand.postgres, claim, Outcome(Cause.END_OF_DATA))
+    execute(stand.conninfo, "UPDATE stream SET rescues = 2")
+    claim = await stuck(stand)
+    ended = await rescue.end(stand.postgres, claim.run_id, always, resume=True)
+    assert ended is not None
+    assert ended.successor is not None, ended.outcome
+    assert select(stand.conninfo, "SELECT rescues FROM stream") == [{"rescues": 1}]
 
 
 async def test_a_rescue_that_gained_a_page_counts_from_nothing(stand: Stand) -> None:

@@ -55,6 +55,20 @@ async def test_old_runs_go_with_all_that_belongs_to_them(stand: Stand, monkeypat
     assert await prune(stand.postgres, older_than_days=30) == Pruned()
 
 
+async def test_the_run_that_the_metrics_show_stays(stand: Stand) -> None:
+    """A plan and a run that nobody has taken yet came after it."""
+    await make_old_run(stand)
+    for columns, values in (
+        ("dry_run, status, cause, completed_at", "true, 'complete', 'end_of_data', clock_timestamp()"),
+        ("status", "'queued'"),
+    ):
+        execute(
+            stand.conninfo,
+            f"INSERT INTO run (stream_id, initiated_by, {columns}) SELECT stream_id, 'test', {values} FROM stream",
+        )
+    assert await prune(stand.postgres, older_than_days=30) == Pruned()
+
+
 async def test_the_newest_and_the_last_complete_run_stay(stand: Stand) -> None:
     await make_old_run(stand, Cause.END_OF_DATA)
     await make_old_run(stand)

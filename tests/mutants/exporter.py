@@ -121,6 +121,11 @@ EXPORTER = (
         ("tests/integration/test_long_history.py",),
     ),
     Mutant(
+        "pruning takes the run that the metrics show",
+        (Replacement("syncd/ledger/retention.py", "status <> 'queued' AND NOT dry_run", "false"),),
+        (f"{_RETENTION}::test_the_run_that_the_metrics_show_stays",),
+    ),
+    Mutant(
         "pruning forgets a consent",
         (Replacement("syncd/ledger/retention.py", "UNION ALL SELECT run_id FROM consent WHERE used_at IS NULL\n", ""),),
         (f"{_RETENTION}::test_a_consent_that_is_not_used_yet_keeps_its_run",),

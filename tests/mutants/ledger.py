@@ -69,12 +69,13 @@ REQUIRED_OF_LEDGER = (
 
 LEDGER = (
     Mutant(
+        "a second pass keeps a record twice",
+        (Replacement("syncd/warehouse/quarantine.py", "(q.page, q.ordinal) = (m.page, m.ordinal))", "false)"),),
+        ("tests/integration/test_quarantine.py",),
+    ),
+    Mutant(
         "every sweep keeps a record that cannot be stored anew",
-        (
-            Replacement(
-                "syncd/warehouse/quarantine.py", "AND sha256(q.raw) = m.digest AND q.run_id <> %(run_id)s", "AND false"
-            ),
-        ),
+        (Replacement("syncd/warehouse/quarantine.py", "AND (q.run_id <> %(run_id)s OR", "AND (false OR"),),
         ("tests/acceptance/test_poison.py::test_every_sweep_meets_it_and_it_is_kept_once",),
     ),
     Mutant(

@@ -13,7 +13,7 @@ _ALIVE = ("tests/browser/test_page_alive.py::test_hostile_text_runs_nothing_and_
 PAGE = (
     Mutant(
         "remote text goes into the page as markup",
-        (Replacement("monitor/page/markup.py", "return html_escape(", "return ("),),
+        (Replacement("monitor/page/markup.py", "html_escape(fits).encode()", "fits.encode()"),),
         (f"{_PAGE}::test_remote_text_adds_no_tag_no_attribute_and_no_invisible_character",),
     ),
     Mutant(
@@ -28,13 +28,42 @@ PAGE = (
     ),
     Mutant(
         "an error of the marketplace looks like a command to type",
-        (Replacement("monitor/trouble.py", 'text.replace("`", "\'")', "text"),),
+        (Replacement("monitor/trouble.py", '.replace("`", "\'")', ""),),
         (f"{_PAGE}::test_remote_text_never_looks_like_a_command_to_type",),
     ),
     Mutant(
         "the page grows with the number of streams",
         (Replacement("monitor/page/streams.py", "MOST_STREAMS = 20", "MOST_STREAMS = 200"),),
         (f"{_PAGE}::test_the_page_stays_under_60_kb_however_much_there_is",),
+    ),
+    Mutant(
+        "the page grows with what its texts are made of",
+        (Replacement("monitor/page/markup.py", "> longest * room:", "> 9 * longest * room:"),),
+        (f"{_PAGE}::test_signs_that_take_more_room_than_they_seem_to_keep_the_page_under_60_kb",),
+    ),
+    Mutant(
+        "a sentence with control characters loses its end",
+        (Replacement("monitor/trouble.py", "plain = escape(", "plain = ("),),
+        (f"{_PAGE}::test_signs_that_take_more_room_than_they_seem_to_keep_the_page_under_60_kb",),
+    ),
+    Mutant(
+        "ages are by the clock of the monitor's own host",
+        (
+            Replacement(
+                "syncd/ledger/scrape.py", "return max((one.read_at for one in facts), default=0.0) or ", "return "
+            ),
+        ),
+        ("tests/acceptance/test_monitor_commands.py::test_a_wrong_clock_of_the_monitors_own_host_makes_no_data_old",),
+    ),
+    Mutant(
+        "what waits behind a webhook that hangs is told again and again",
+        (Replacement("monitor/notify.py", "if message.key in self._keys:", "if False:"),),
+        (f"{_NOTIFY}::test_what_waits_behind_a_webhook_that_hangs_is_told_once_however_often_it_is_overdue",),
+    ),
+    Mutant(
+        "a notice that has failed is never sent again",
+        (Replacement("monitor/notify.py", "            queue.end(message)\n", ""),),
+        (f"{_NOTIFY}::test_what_was_refused_is_sent_when_it_is_overdue",),
     ),
     Mutant(
         "the page asks for news although nobody sees it",

@@ -7,6 +7,7 @@ from tests.mutants.mutant import Mutant, Replacement
 _WATCH = "tests/unit/test_watch.py"
 _RESCUE = "tests/integration/test_rescue.py"
 _RECOVERY = "tests/integration/test_recovery.py"
+_HELD = "tests/integration/test_held_rows.py"
 _MATRIX = "tests/acceptance/test_monitor_matrix.py"
 
 
@@ -82,6 +83,13 @@ RESCUE = (
         f"{_RECOVERY}::test_what_a_look_cannot_write_down_does_not_stop_it",
     ),
     _mutant(
+        "a run whose row is held is waited for before it is asked to end",
+        "monitor/recovery.py",
+        "MONITOR, lock_seconds=lock_seconds)",
+        "MONITOR)",
+        f"{_HELD}::test_a_run_whose_row_is_held_is_asked_later",
+    ),
+    _mutant(
         "a client that fell silent inside COPY keeps the lease row",
         "monitor/recovery.py",
         "await evict_silent_writers(self._postgres)",
@@ -115,6 +123,34 @@ RESCUE = (
         "THEN 1 ELSE rescues + 1 END",
         "THEN rescues + 1 ELSE rescues + 1 END",
         f"{_RESCUE}::test_a_good_run_between_two_rescues_begins_their_count_anew",
+    ),
+    _mutant(
+        "the shorter lease of one account is looked at too seldom",
+        "monitor/view.py",
+        "for sync in (settings.sync, *settings.accounts.values())",
+        "for sync in (settings.sync,)",
+        "tests/unit/test_monitor_config.py::test_the_watch_looks_often_enough_for_the_shortest_lease",
+    ),
+    _mutant(
+        "a run that looks up missing records seems to stand still",
+        "syncd/engine/verify.py",
+        "                await self._say_at_work()\n",
+        "",
+        "tests/acceptance/test_monitor_look_ups.py::test_many_look_ups_are_no_standstill",
+    ),
+    _mutant(
+        "what was pruned makes good runs forgotten",
+        "syncd/ledger/succession.py",
+        "SELECT coalesce(max(found_at), '-infinity') FROM rescue",
+        "SELECT max(found_at) FROM rescue",
+        f"{_RESCUE}::test_a_good_run_counts_although_the_rescue_before_it_was_pruned",
+    ),
+    _mutant(
+        "forensics keep the statements of other programs",
+        "monitor/forensics.py",
+        "CASE WHEN application_name ~ '^(syncd|sync-monitor) ' THEN left(query, 200) END",
+        "left(query, 200)",
+        f"{_RECOVERY}::test_no_statement_of_another_program_stands_in_the_forensics",
     ),
     _mutant(
         "a run that nobody took is followed by another one",

@@ -149,12 +149,17 @@ SERVICE = (
         (f"{_COMMANDS}::test_runs_are_chosen_by_id_by_age_or_all",),
     ),
     Mutant(
+        "an id that is empty ends the only run",
+        (Replacement("monitor/work.py", "if not name or count != 1", "if count != 1"),),
+        (f"{_COMMANDS}::test_an_empty_id_is_a_mistake_although_it_fits_the_only_run",),
+    ),
+    Mutant(
         "the beginning of an id that fits several runs ends them all",
         (
             Replacement(
                 "monitor/work.py",
-                "startswith(name) for run, _ in seen) != 1",
-                "startswith(name) for run, _ in seen) < 1",
+                "if not name or count != 1",
+                "if not name or count < 1",
             ),
         ),
         (f"{_COMMANDS}::test_runs_are_chosen_by_id_by_age_or_all",),

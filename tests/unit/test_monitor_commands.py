@@ -9,6 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from monitor import cleanup_stuck_syncs
 from monitor.cli import cli
 
 COMMANDS = {"serve", "stuck", "recover", "prune", "health"}
@@ -31,10 +32,17 @@ def test_every_command_has_help_says_more_and_says_facts_to_machines() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [["nonsense"], ["recover", "--older-than-hours", "-1"], ["recover", "01a2", "--older-than-hours", "0"],
-     ["prune", "--older-than-days", "0"], ["stuck", "too", "many"]],
+     ["prune", "--older-than-days", "0"], ["prune", "--older-than-days", "36501"], ["stuck", "too", "many"]],
 )  # fmt: skip
 def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(cli, arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("hours", [-1, float("nan")])
+def test_a_script_ends_no_sync_by_what_is_no_age(hours: float) -> None:
+    """-1 was every open sync."""
+    with pytest.raises(ValueError, match="max_age_hours"):
+        cleanup_stuck_syncs(max_age_hours=hours)
 
 
 def test_a_configuration_with_problems_ends_with_78_and_names_each() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from monitor.config import Settings, load_settings
+from monitor.view import watch_period_seconds
 from monitor.work import expectation_of
 from syncd.contract.words import Stream
 
@@ -29,6 +30,12 @@ def test_an_account_has_its_own_interval_and_patience(tmp_path: Path) -> None:
     promised = expectation_of(settings)
     assert promised.of(SLOW).stale_after_seconds == 2 * 86_400 + 7200
     assert promised.of(OTHER).stale_after_seconds == OF_ALL
+
+
+def test_the_watch_looks_often_enough_for_the_shortest_lease(tmp_path: Path) -> None:
+    assert watch_period_seconds(read(tmp_path, "")) == 30
+    assert watch_period_seconds(read(tmp_path, "[accounts.emag.slow]\nlease_seconds = 300\n")) == 30
+    assert watch_period_seconds(read(tmp_path, "[accounts.emag.slow]\nlease_seconds = 10\n")) == 5
 
 
 def test_an_account_may_have_no_schedule_and_the_environment_wins_over_its_table(tmp_path: Path) -> None:

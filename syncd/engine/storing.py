@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from syncd.contract.errors import LeaseLostError
+from syncd.contract.errors import FatalError, LeaseLostError
 from syncd.contract.records import Page
 from syncd.contract.runs import BatchResult, Sweep
 from syncd.engine.calls import persist
@@ -33,7 +33,14 @@ class Storing:
         keys = frozenset(key for page in pages for key in page.keys)
         if not self._keys.isdisjoint(keys):
             await self.settle()
-        compared = await persist(lambda: self._store.compare(pages), self._stop)
+        try:
+            compared = await persist(lambda: self._store.compare(pages), self._stop)
+        except FatalError:
+            if len(pages) == 1:
+                raise
+            for page in pages:  # those before the one that cannot be believed are kept
+                await self.put(sweep, [page], overlap_page=overlap_page, listed=listed)
+            return
         await self.settle()
         self._keys = keys
         self.task = asyncio.create_task(self._write(sweep, pages, compared, overlap_page, listed))

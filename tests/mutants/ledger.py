@@ -69,6 +69,11 @@ REQUIRED_OF_LEDGER = (
 
 LEDGER = (
     Mutant(
+        "a page that cannot be believed costs those that came with it",
+        (Replacement("syncd/engine/storing.py", "if len(pages) == 1:", "if pages:"),),
+        ("tests/integration/test_storing_together.py",),
+    ),
+    Mutant(
         "a second pass keeps a record twice",
         (Replacement("syncd/warehouse/quarantine.py", "(q.page, q.ordinal) = (m.page, m.ordinal))", "false)"),),
         ("tests/integration/test_quarantine.py",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -113,6 +114,8 @@ def recover(place: Place, runs: tuple[str, ...], older_than_hours: float | None,
     """
     if runs and older_than_hours is not None:
         raise click.UsageError("RUNS and --older-than-hours exclude each other")
+    if older_than_hours is not None and not math.isfinite(older_than_hours):
+        raise click.UsageError(f"--older-than-hours: found {older_than_hours}, expected a number of hours")
     by = initiator()
 
     async def end(postgres: Postgres, settings: Settings) -> list[dict[str, Any]]:

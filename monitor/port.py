@@ -72,7 +72,7 @@ class Port:
 
 def wants_text(accept: str) -> bool:
     """Whether plain text is asked for and HTML is not."""
-    return "text/plain" in accept and "text/html" not in accept
+    return "text/plain" in accept.lower() and "text/html" not in accept.lower()
 
 
 @asynccontextmanager

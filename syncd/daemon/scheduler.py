@@ -29,6 +29,7 @@ from syncd.policy.schedule import (
     decide,
     failure_backoff_seconds,
     first_delay_seconds,
+    seconds_to_next_look,
 )
 from syncd.runtime.log import about
 from syncd.runtime.outage import Trouble
@@ -116,11 +117,9 @@ class Scheduler:
     async def _pause(self) -> None:
         """Until the next tick, or the next slot where that is earlier."""
         now = asyncio.get_running_loop().time()
-        due = [worker.due_at - now for worker in self.workers.values() if worker.due_at and not worker.is_running]
-        # a slot that has come and was not taken is left to the tick: nothing may go round and round
-        slots = (seconds for seconds in due if seconds > 0)
+        slots = [worker.due_at - now for worker in self.workers.values() if worker.due_at and not worker.is_running]
         tick_seconds = TICK_SECONDS * random.uniform(0.75, 1.25)  # noqa: S311  # no herd of daemons
-        await wait_at_most(self._woken, min([tick_seconds, *slots]))
+        await wait_at_most(self._woken, seconds_to_next_look(tick_seconds, slots))
         self._woken.clear()
 
     async def tick(self) -> Tick:

@@ -67,7 +67,8 @@ UPDATE lease SET fence = fence + 1, run_id = NULL, expires_at = clock_timestamp(
 
 _PREDECESSOR = """
 SELECT r.run_id, r.stream_id, r.pages, r.dry_run, r.cancel_requested_by AS cancelled_by, r.cause AS ended_by,
-       EXISTS (SELECT FROM run n WHERE n.stream_id = r.stream_id AND n.queued_at > r.queued_at) AS has_newer
+       EXISTS (SELECT FROM run n WHERE n.stream_id = r.stream_id AND n.queued_at > r.queued_at
+                  AND (n.completed_at IS NULL OR NOT n.dry_run)) AS has_newer
   FROM run r WHERE r.run_id = %s
 """
 

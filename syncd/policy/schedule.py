@@ -12,6 +12,7 @@ The vendor asks not to call on round times (vendor document v4.4.9, section on l
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -126,3 +127,11 @@ def decide(now: Situation) -> Decision:
             return Decision(Start.RESUMED) if goes_on else Decision(close=True)
         return Decision(skipped=now.due and may_start_by_itself)
     return Decision(Start.SCHEDULED if now.due and may_start_by_itself else None)
+
+
+def seconds_to_next_look(tick_seconds: float, slots: Iterable[float]) -> float:
+    """Until the next slot, where that comes before the tick. slots: seconds from now on.
+
+    A slot that has come and was not taken is left to the tick: nothing may go round and round.
+    """
+    return min([tick_seconds, *(seconds for seconds in slots if seconds > 0)])

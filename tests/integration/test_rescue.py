@@ -209,6 +209,16 @@ async def test_a_newer_run_is_successor_enough(stand: Stand) -> None:
     assert len(runs(stand)) == 2
 
 
+async def test_a_newer_plan_that_is_over_is_no_successor(stand: Stand) -> None:
+    claim = await stuck(stand)
+    heir = await stand.take_over()
+    await claims.release(stand.postgres, heir, Outcome(Cause.END_OF_DATA))
+    execute(stand.conninfo, "UPDATE run SET dry_run = true WHERE run_id = %s", [heir.run_id])
+    ended = await rescue.finish(stand.postgres, claim.run_id, resume=True)
+    assert ended is not None
+    assert ended.successor is not None
+
+
 async def test_a_stuck_run_that_obeys_the_monitor_has_failed_and_one_that_obeys_a_person_is_cancelled(
     stand: Stand,
 ) -> None:

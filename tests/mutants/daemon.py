@@ -72,8 +72,14 @@ DAEMON = (
     ),
     Mutant(
         "a slot waits for the next look at all streams",
-        (Replacement("syncd/daemon/scheduler.py", "min([tick_seconds, *slots])", "tick_seconds"),),
-        ("tests/acceptance/test_daemon_day.py::test_every_interval_is_kept_and_nothing_piles_up",),
+        (
+            Replacement(
+                "syncd/policy/schedule.py",
+                "min([tick_seconds, *(seconds for seconds in slots if seconds > 0)])",
+                "tick_seconds",
+            ),
+        ),
+        ("tests/unit/test_schedule.py::test_the_next_look_waits_for_no_tick_where_a_slot_comes_before",),
     ),
     Mutant(
         "a ledger that is gone ends the daemon",

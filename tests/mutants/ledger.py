@@ -80,7 +80,13 @@ LEDGER = (
     ),
     Mutant(
         "every sweep keeps a record that cannot be stored anew",
-        (Replacement("syncd/warehouse/quarantine.py", "AND (q.run_id <> %(run_id)s OR", "AND (false OR"),),
+        (
+            Replacement(
+                "syncd/warehouse/quarantine.py",
+                "(q.run_id <> %(run_id)s OR (q.page, q.ordinal) = (m.page, m.ordinal))",
+                "false",
+            ),
+        ),
         ("tests/acceptance/test_poison.py::test_every_sweep_meets_it_and_it_is_kept_once",),
     ),
     Mutant(

@@ -31,7 +31,8 @@ def test_every_command_has_help_says_more_and_says_facts_to_machines() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["nonsense"], ["recover", "--older-than-hours", "-1"], ["recover", "01a2", "--older-than-hours", "0"],
+    [["nonsense"], ["recover", "--older-than-hours", "-1"], ["recover", "--older-than-hours", "nan"],
+     ["recover", "01a2", "--older-than-hours", "0"],
      ["prune", "--older-than-days", "0"], ["prune", "--older-than-days", "36501"], ["stuck", "too", "many"]],
 )  # fmt: skip
 def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:

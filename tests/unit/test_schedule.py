@@ -24,6 +24,7 @@ from syncd.policy.schedule import (
     is_failure,
     next_delay_seconds,
     off_the_minute,
+    seconds_to_next_look,
 )
 
 JITTER = st.floats(0, 1, exclude_max=True)
@@ -164,3 +165,10 @@ def test_a_successor_of_the_monitor_does_not_begin_where_nothing_begins_by_itsel
     assert decide(queued) == CLOSE
     assert decide(replace(queued, enabled=True)) == REQUESTED
     assert decide(replace(queued, paused=True)) == NOTHING
+
+
+def test_the_next_look_waits_for_no_tick_where_a_slot_comes_before() -> None:
+    assert seconds_to_next_look(2.0, [7.0, 0.5, 3.0]) == 0.5
+    assert seconds_to_next_look(2.0, [7.0]) == 2.0
+    assert seconds_to_next_look(2.0, []) == 2.0
+    assert seconds_to_next_look(2.0, [-1.0, 0.0, 7.0]) == 2.0, "one that nobody took"

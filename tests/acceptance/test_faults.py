@@ -149,7 +149,7 @@ async def test_a_call_that_fails_four_times_is_repeated_and_one_that_always_fail
             Case(f"{place}:times=4", COMPLETE, settings=settings),
             Case(f"{place}:times=forever", expected, message, settings=settings),
         ]
-    await check_all(start, cases, at_once=14)
+    await check_all(start, cases, at_once=10)
 
 
 async def test_a_failing_count_is_repeated_like_a_page(start: Start) -> None:

@@ -51,7 +51,10 @@ async def canary(start: Start) -> Scene:
     return scene
 
 
-@pytest.mark.parametrize("verbosity", [(), ("-vv",), ("-vv", "--json")])
+@pytest.mark.parametrize(
+    "verbosity",
+    [pytest.param((), marks=pytest.mark.prove), ("-vv",), pytest.param(("-vv", "--json"), marks=pytest.mark.prove)],
+)
 async def test_no_path_shows_a_secret_or_a_control_character(canary: Scene, verbosity: tuple[str, ...]) -> None:
     """Every fault, with all that the log has to say."""
     for fault in FAULTS:

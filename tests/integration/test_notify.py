@@ -244,7 +244,7 @@ async def test_a_redirect_is_not_followed_and_no_line_of_the_log_holds_the_url(l
     written = io.StringIO()
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(written))
     try:
-        async with sending(call_seconds=0.2) as sender:
+        async with sending(call_seconds=5.0) as sender:
             sender.put(
                 [message(listener), message(listener), Message(SecretStr(f"http://[{SECRET}"), "trouble", "", {})]
             )

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.acceptance.daemon import QUICK, Daemon, serving
 from tests.acceptance.monitoring import Watch, watching
 from tests.acceptance.processes import until
@@ -52,6 +54,7 @@ async def observed(
         yield daemon, watch, server
 
 
+@pytest.mark.prove
 async def test_every_panel_shows_something_of_a_normal_run_a_stuck_one_and_an_outage(
     scene: SceneWithServer, tmp_path: Path
 ) -> None:

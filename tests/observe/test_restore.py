@@ -78,6 +78,7 @@ async def fill(scene: Scene) -> None:
     assert (await asyncio.to_thread(scene.program.call, *arguments)).returncode == 0
 
 
+@pytest.mark.prove
 async def test_what_the_runbook_says_brings_everything_back(
     start: Start, cluster: EmbeddedPostgres, tmp_path: Path
 ) -> None:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.no_skips import NO_SYSTEMD
+
 SCRIPT = Path(__file__).with_name("box.sh")
 STATES = Path("/run/syncd-box")
 COMMAND_SECONDS = 120.0
@@ -33,7 +35,13 @@ def why_impossible() -> str:
         return "systemd and dbus are not installed here"
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     missing = [name for name in NEEDED if shutil.which(name, path=path) is None]
-    return f"not installed here: {', '.join(missing)}" if missing else ""
+    if missing:
+        return f"not installed here: {', '.join(missing)}"
+    try:
+        with booted():
+            return ""
+    except AssertionError as error:
+        return f"{NO_SYSTEMD}: {error}"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from tests.acceptance.scene import Start, outcome
 from tests.program import Program
 
 TOLERANCE_SECONDS = 0.020
+BUSY_SECONDS = 0.2
+"""So much later than it was sent may a call arrive on a busy machine. Two budgets would let six through, not three."""
 
 
 @dataclass
@@ -48,11 +50,11 @@ def marketplace(*options: str) -> Iterator[Marketplace]:
             process.terminate()
 
 
-def most_within(calls_at: list[float], seconds: float) -> int:
+def most_within(calls_at: list[float], seconds: float, tolerance_seconds: float = TOLERANCE_SECONDS) -> int:
     """The most calls in any window of this length, less the tolerance for the network's jitter."""
     most = first = 0
     for last, at in enumerate(calls_at):
-        while at - calls_at[first] >= seconds - TOLERANCE_SECONDS:
+        while at - calls_at[first] >= seconds - tolerance_seconds:
             first += 1
         most = max(most, last - first + 1)
     return most
@@ -66,9 +68,11 @@ def two_accounts(folder: Path, base_url: str) -> Path:
     return config
 
 
-def assert_within_the_limits(calls_at: list[float]) -> None:
+def assert_within_the_limits(calls_at: list[float], tolerance_seconds: float = TOLERANCE_SECONDS) -> None:
     closest = sorted(later - at for at, later in pairwise(calls_at))[:3]
-    assert most_within(calls_at, 1.0) <= 3, f"more than 3 calls in a second; the closest pairs: {closest}"
+    assert most_within(calls_at, 1.0, tolerance_seconds) <= 3, (
+        f"more than 3 calls in a second; the closest pairs: {closest}"
+    )
     assert most_within(calls_at, 60.0) <= 180
 
 
@@ -88,7 +92,7 @@ def test_two_accounts_of_one_login_share_its_budget(database: str, tmp_path: Pat
         assert done.returncode == 0, done.stderr
         calls_at = market.calls_at
     assert len(calls_at) == 3 * (2 + 13)
-    assert_within_the_limits(calls_at)
+    assert_within_the_limits(calls_at, BUSY_SECONDS)
 
 
 def test_an_extra_pause_lies_between_calls_and_not_after_their_slots(database: str) -> None:

@@ -98,10 +98,19 @@ link_to() { # NAME TARGET: a link that is never missing in between
 
 current_release() { readlink -f "$PREFIX/$1" 2>/dev/null || true; } # current | previous
 
+note_served() { # current was seen to serve
+  local current
+  current=$(current_release current)
+  [[ $(cat "$PREFIX/.served" 2>/dev/null) == "$current" ]] || echo "$current" >"$PREFIX/.served"
+}
+
 switch_to() { # RELEASE; sets IS_SWITCHED
   local before
   before=$(current_release current)
-  [[ $before != "$1" ]] || return 0
+  if [[ $before == "$1" ]]; then # one that was killed had switched to it, and nobody has seen it serve yet
+    [[ ! -d $(current_release previous) || $(cat "$PREFIX/.served" 2>/dev/null) == "$1" ]] || IS_SWITCHED=yes
+    return 0
+  fi
   IS_SWITCHED=yes
   changed "let current point to $1"
   [[ -z $DRY_RUN ]] || return 0

@@ -95,6 +95,7 @@ verify() { # 1: something of ours is not well
   done
   verify_ports || return 1
   verify_journal || return 1
+  note_served
   say "  both services are active and ready, the metrics are there${STARTED[*]:+, the journal has their lines}"
 }
 

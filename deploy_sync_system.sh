@@ -143,6 +143,7 @@ give_up() { # TEXT: what served before a switch serves again
 main() {
   read_options "$@"
   if [[ $DO == download ]]; then
+    [[ -z $DRY_RUN ]] || { printf 'would fetch the wheels into %s\n' "$FOLDER"; exit 0; }
     DRY_RUN=yes # no log: this needs no root
     download_wheels "$FOLDER" && say "wheels for --offline: $FOLDER" && exit 0
     exit "$EXIT_FAILED"

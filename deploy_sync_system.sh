@@ -21,6 +21,7 @@
 # 75 another one is at work; 78 the preflight found something, and nothing was changed. Log: /var/log/syncd-deploy.log
 # shellcheck disable=SC2034  # most variables are read by the parts in deploy/lib
 set -Eeuo pipefail
+PATH=$PATH:/usr/sbin:/sbin   # `su` without a dash leaves them out
 shopt -s inherit_errexit lastpipe # lastpipe: what stands last in a pipe counts its changes here, not in a subshell
 
 EXIT_FAILED=1 EXIT_USAGE=2 EXIT_ROLLED_BACK=3 EXIT_OUTSIDE=4 EXIT_NOTHING_SERVES=5 EXIT_BUSY=75 EXIT_PREFLIGHT=78
@@ -42,6 +43,9 @@ usage() { sed -n '2,/^set -/p' "$SOURCE/deploy_sync_system.sh" | sed -n 's/^# \{
 
 read_options() {
   while (($#)); do
+    case $1 in --download | --offline | --database-url-file | --username | --password-file | --base-url)
+      [[ -n ${2:-} ]] || fail_usage "$1 wants a value" ;;
+    esac
     case $1 in
       --dry-run) DRY_RUN=yes ;;
       --local-postgres) LOCAL_POSTGRES=yes ;;
@@ -139,6 +143,7 @@ give_up() { # TEXT: what served before a switch serves again
 main() {
   read_options "$@"
   if [[ $DO == download ]]; then
+    [[ -z $DRY_RUN ]] || { printf 'would fetch the wheels into %s\n' "$FOLDER"; exit 0; }
     DRY_RUN=yes # no log: this needs no root
     download_wheels "$FOLDER" && say "wheels for --offline: $FOLDER" && exit 0
     exit "$EXIT_FAILED"

@@ -17,14 +17,19 @@ install_user() {
 command_script() { # NAME
   cat <<SH
 #!/bin/sh
-# Installed by deploy_sync_system.sh. root becomes the service's user, whom PostgreSQL knows by its peer login.
-[ "\$(id -u)" != 0 ] || exec setpriv --reuid=syncd --regid=syncd --init-groups --inh-caps=-all $PREFIX/current/bin/$1 "\$@"
+# Installed by deploy_sync_system.sh. root becomes the service's user, whom PostgreSQL knows by its peer login. With
+# root's HOME libpq would look for certificates where that user may not, and do without TLS, or fail.
+[ "\$(id -u)" != 0 ] || HOME=/var/lib/syncd exec setpriv --reuid=syncd --regid=syncd --init-groups --inh-caps=-all $PREFIX/current/bin/$1 "\$@"
 exec $PREFIX/current/bin/$1 "\$@"
 SH
 }
 
 install_config() {
-  [[ -e $ETC/syncd.toml ]] || sample_config | put "$ETC/syncd.toml" 0640 root:syncd
+  if [[ ! -e $ETC/syncd.toml ]]; then
+    sample_config | put "$ETC/syncd.toml" 0640 root:syncd
+  elif [[ -n $LOCAL_POSTGRES && -z $DATABASE_URL_FILE && -z $(how_named) ]]; then # the operator's own file does not
+    put_secret database-url <<<'postgresql:///syncd'
+  fi
   for file in "$ETC/syncd.toml" "$ETC/syncd.env"; do
     [[ ! -f $file ]] || set_access "$file" 0640 root:syncd
   done
@@ -56,15 +61,23 @@ install_credentials() {
   install_account_credentials
 }
 
+how_named() { # the database: nothing, `local` or `other`
+  /usr/bin/python3 -IB "$SOURCE/deploy/lib/look.py" "$ETC"
+}
+
 put_secret() { # NAME, the secret on standard input
-  put "$ETC/credentials/$1" 0640 root:syncd
+  local text
+  text=$(cat)
+  [[ -n $text ]] || fail "$EXIT_FAILED" "found nothing to write into $ETC/credentials/$1, which stays as it is"
+  put "$ETC/credentials/$1" 0640 root:syncd <<<"$text"
 }
 
 read_secret() { # FILE WHAT: `-` asks at the terminal, or reads standard input
   local secret
   [[ $1 == - ]] || { cat "$1"; return; }
   [[ ! -t 0 ]] || printf '%s: ' "$2" >/dev/tty
-  read -rs secret || true
+  IFS= read -rs secret || true
+  [[ ! -t 0 ]] || echo >/dev/tty
   printf '%s\n' "$secret"
 }
 
@@ -73,7 +86,7 @@ install_account_credentials() { # accounts whose names the unit does not know: t
   for file in "$ETC"/credentials/emag-*-username "$ETC"/credentials/emag-*-password; do
     name=${file##*/}
     [[ -f $file && $name =~ ^emag-[a-z0-9_-]+$ && ! $name =~ ^emag-(main|fbe)-(username|password)$ ]] || continue
-    text+="LoadCredential=$name:$file"$'\n'
+    text+="SetCredential=$name:\n"$'\n'"LoadCredential=$name:$file"$'\n' # the first, should the file be taken away
   done
   if [[ -n $text ]]; then
     printf '# Installed by deploy_sync_system.sh, from the files in %s\n[Service]\n%s' "$ETC/credentials" "$text" | put "$target" 0644 root:root

@@ -3,6 +3,10 @@
 
 local_postgres() { # a cluster that runs, a role and a database of the name syncd, with peer login
   [[ -n $LOCAL_POSTGRES ]] || return 0
+  if [[ -n $DATABASE_URL_FILE || $(how_named) == other ]]; then
+    say "  a database is named, so none is set up here"
+    return 0
+  fi
   command -v pg_lsclusters >/dev/null ||
     change "install PostgreSQL" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql
   if [[ -z $(clusters) ]]; then

@@ -22,9 +22,9 @@ look_at_machine() {
   for program in setpriv systemd-sysusers systemd-tmpfiles flock; do
     command -v "$program" >/dev/null || findings+=("$program is not installed")
   done
-  /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+  /usr/bin/python3 -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
     findings+=("/usr/bin/python3 is $(/usr/bin/python3 --version 2>&1 || true), 3.11 or newer is needed")
-  /usr/bin/python3 -c 'import venv; from ensurepip import bootstrap' 2>/dev/null ||
+  /usr/bin/python3 -I -c 'import venv; from ensurepip import bootstrap' 2>/dev/null ||
     findings+=("/usr/bin/python3 makes no virtual environments: apt install python3-venv")
   [[ -f $SOURCE/syncd/__init__.py && -f $SOURCE/setup.cfg ]] || findings+=("$SOURCE is no source tree of syncd")
   look_at_old_units
@@ -37,15 +37,16 @@ look_at_old_units() { # of the scripts that this replaces; ours carry our mark
   for unit in "${UNITS[@]}"; do
     path=$(old_unit "$unit")
     [[ -z $path ]] || findings+=("$path is not ours; --replace-old stops and replaces it, and keeps a copy. It says:
-$(sed 's/^/      /' "$path")")
+$(sed 's/^/      /' "$path" 2>/dev/null || true)")
+    [[ -z $path || ! -d /etc/systemd/system/$unit.d ]] || findings+=("/etc/systemd/system/$unit.d stays, and holds for ours, too")
   done
 }
 
-old_unit() { # UNIT: the file that defines it, where that is not ours
+old_unit() { # UNIT: the file that defines it, or the link that masks it or leads to one elsewhere, where that is not ours
   local dir
   for dir in /etc/systemd/system /usr/local/lib/systemd/system /lib/systemd/system; do
-    [[ -f $dir/$1 && ! -L $dir/$1 ]] || continue
-    grep -q 'Installed by deploy_sync_system.sh' "$dir/$1" || echo "$dir/$1"
+    [[ -e $dir/$1 || -L $dir/$1 ]] || continue
+    grep -qs 'Installed by deploy_sync_system.sh' "$dir/$1" || echo "$dir/$1"
     return 0
   done
 }
@@ -66,24 +67,16 @@ look_at_offline() { # whoever may write there could have root run his code, but 
 }
 
 look_further() { # with a Python that works
-  local active line login_given=no local_postgres=no
+  local active line given='' local_postgres=no
   active=$(systemctl is-active --quiet syncd.service && echo syncd.service; systemctl is-active --quiet sync-monitor.service && echo sync-monitor.service) || true
-  [[ -z $PASSWORD_FILE ]] || login_given=yes
+  given="${USERNAME:+username} ${PASSWORD_FILE:+password}"
   [[ -z $LOCAL_POSTGRES ]] || local_postgres=yes
   for file in "$PASSWORD_FILE" "$DATABASE_URL_FILE"; do
     [[ -z $file || $file == - || -r $file ]] || findings+=("$file cannot be read")
+    [[ ! -f $file || -s $file ]] || findings+=("$file is empty")
   done
+  [[ ! -p $DATABASE_URL_FILE ]] || findings+=("$DATABASE_URL_FILE is no file, and can be read only once")
   while read -r line; do
     [[ -z $line ]] || findings+=("$line")
-  done < <(/usr/bin/python3 -I "$SOURCE/deploy/lib/look.py" "$ETC" "$PREFIX" "$DATABASE_URL_FILE" "$login_given" "$local_postgres" "$active" || echo "look.py failed")
-  look_at_encoding
-}
-
-look_at_encoding() { # where psql and the service's login are there already; elsewhere `syncd migrate` finds out
-  local url encoding
-  command -v psql >/dev/null && id syncd >/dev/null 2>&1 || return 0
-  url=$(cat "${DATABASE_URL_FILE:-$ETC/credentials/database-url}" 2>/dev/null) || url=postgresql:///syncd
-  # shellcheck disable=SC2016  # the inner shell puts it in, so that no command line shows it
-  encoding=$(as_service env PGCONNECT_TIMEOUT=5 PGURL="$url" sh -c 'exec psql -XAt -c "SHOW server_encoding" "$PGURL"' 2>/dev/null) || return 0
-  [[ $encoding == UTF8 ]] || findings+=("the database's encoding is $encoding, expected UTF8")
+  done < <(/usr/bin/python3 -IB "$SOURCE/deploy/lib/look.py" "$ETC" "$PREFIX" "$DATABASE_URL_FILE" "$given" "$local_postgres" "$active" || echo "look.py failed")
 }

@@ -10,10 +10,12 @@ source_digest() { # what the release is made of
 }
 
 find_release() { # sets RELEASE, the folder for this source; another source of the same version gets a name of its own
-  local digest
+  local digest made
   digest=$(source_digest)
   RELEASE=$PREFIX/releases/$VERSION
-  if [[ -f $RELEASE/.source && $(<"$RELEASE/.source") != "$digest" ]]; then
+  made=$(cat "$RELEASE/.source" 2>/dev/null || true)
+  # the one of that name may be deleted by now, and this source have the longer name nevertheless
+  if [[ ${made:-$digest} != "$digest" || -f $RELEASE-${digest:0:8}/.source ]]; then
     RELEASE=$RELEASE-${digest:0:8}
   fi
   SOURCE_DIGEST=$digest
@@ -35,13 +37,13 @@ build_release() {
 fill_release() {
   local work
   work=$(mktemp -d)
-  quietly /usr/bin/python3 -m venv "$RELEASE" &&
+  quietly /usr/bin/python3 -I -m venv "$RELEASE" &&
     pip_install --require-hashes --no-deps -r "$SOURCE/deploy/build.lock" &&
     pip_install --require-hashes --no-deps --no-binary sdnotify --no-build-isolation --use-pep517 \
       -r "$SOURCE/deploy/requirements.lock" &&
     copy_source "$work/source" && # setuptools leaves its traces where it builds
     pip_install --no-deps --no-index --no-build-isolation "$work/source" &&
-    quietly "$RELEASE/bin/python" -m compileall -q -j 0 "$RELEASE/lib" &&
+    quietly "$RELEASE/bin/python" -I -m compileall -q -j 0 "$RELEASE/lib" &&
     quietly "$RELEASE/bin/syncd" --version &&
     copy_share "$RELEASE/share" &&
     chmod -R go-w "$RELEASE" &&
@@ -56,7 +58,7 @@ pip_install() {
   [[ -z $OFFLINE ]] || from+=(--no-index --find-links "$OFFLINE")
   [[ " $* " != *" --no-index "* ]] || from=()
   quietly env PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
-    "$RELEASE/bin/python" -m pip install --quiet --no-input --no-compile "${from[@]}" "$@"
+    "$RELEASE/bin/python" -I -m pip install --quiet --no-input --no-compile "${from[@]}" "$@"
 }
 
 copy_source() { # TARGET
@@ -78,11 +80,11 @@ download_wheels() { # FOLDER: everything that --offline needs, for this machine'
   work=$(mktemp -d)
   umask 022
   mkdir -p "$1"
-  local -a fetch=("$work/bin/python" -m pip download --quiet --no-input --disable-pip-version-check --require-hashes
+  local -a fetch=("$work/bin/python" -I -m pip download --quiet --no-input --disable-pip-version-check --require-hashes
     --no-deps --only-binary ':all:' --dest "$1")
-  quietly /usr/bin/python3 -m venv "$work" &&
+  quietly /usr/bin/python3 -I -m venv "$work" &&
     quietly "${fetch[@]}" -r "$SOURCE/deploy/build.lock" &&
-    quietly "$work/bin/python" -m pip install --quiet --no-index --find-links "$1" --require-hashes -r "$SOURCE/deploy/build.lock" &&
+    quietly "$work/bin/python" -I -m pip install --quiet --no-index --find-links "$1" --require-hashes -r "$SOURCE/deploy/build.lock" &&
     quietly "${fetch[@]}" --no-binary sdnotify --no-build-isolation -r "$SOURCE/deploy/requirements.lock"
   local code=$?
   rm -rf "$work"
@@ -96,10 +98,19 @@ link_to() { # NAME TARGET: a link that is never missing in between
 
 current_release() { readlink -f "$PREFIX/$1" 2>/dev/null || true; } # current | previous
 
+note_served() { # current was seen to serve
+  local current
+  current=$(current_release current)
+  [[ $(cat "$PREFIX/.served" 2>/dev/null) == "$current" ]] || echo "$current" >"$PREFIX/.served"
+}
+
 switch_to() { # RELEASE; sets IS_SWITCHED
   local before
   before=$(current_release current)
-  [[ $before != "$1" ]] || return 0
+  if [[ $before == "$1" ]]; then # one that was killed had switched to it, and nobody has seen it serve yet
+    [[ ! -d $(current_release previous) || $(cat "$PREFIX/.served" 2>/dev/null) == "$1" ]] || IS_SWITCHED=yes
+    return 0
+  fi
   IS_SWITCHED=yes
   changed "let current point to $1"
   [[ -z $DRY_RUN ]] || return 0

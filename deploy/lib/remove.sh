@@ -45,9 +45,9 @@ purge() {
   change_quietly groupdel syncd # userdel takes it along where nobody else is in it
   change_quietly systemctl daemon-reload
   if [[ -n $DROP_DATABASE ]]; then
-    say "left: $LOG and the journal."
+    say "left: $LOG and the journal. PostgreSQL itself stays, too, where --local-postgres has set it up."
   else
-    say "left: the database and its role, $LOG and the journal."
+    say "left: the database and its role, PostgreSQL itself, $LOG and the journal."
   fi
 }
 

@@ -4,7 +4,7 @@
 # Every change goes through `change` or `put`: with --dry-run they say what they would do, and do nothing.
 
 LOG=/var/log/syncd-deploy.log
-LOCK=/run/lock/syncd-deploy.lock
+LOCK=/run/syncd-deploy.lock # not in /run/lock, where everybody may be first
 CHANGED=0
 
 say() { # for people, and the log
@@ -72,7 +72,7 @@ put() { # TARGET MODE OWNER:GROUP, content on standard input
 
 set_access() { # PATH MODE OWNER:GROUP
   local now
-  now=$(stat -c '%04a %U:%G' "$1" 2>/dev/null) || return 0
+  now=$(stat -L -c '%04a %U:%G' "$1" 2>/dev/null) || return 0
   [[ $now != "$2 $3" ]] || return 0
   changed "make $1 $2 $3 (was $now)"
   [[ -z $DRY_RUN ]] || return 0

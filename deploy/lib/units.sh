@@ -3,6 +3,7 @@
 
 UNIT_FILES=(syncd.service sync-monitor.service sync-monitor-prune.service sync-monitor-prune.timer)
 SERVICES=(syncd.service sync-monitor.service)
+STARTED=() # by this run: only these are asked how they started, which others may have done a year ago
 
 replace_old_units() {
   local unit path
@@ -13,12 +14,13 @@ replace_old_units() {
     change "keep a copy of $path in $ETC/replaced" keep_copy "$path"
     change "stop and disable the old $unit" systemctl disable --now "$unit"
     [[ $path == /lib/* ]] || change "remove $path" rm -f "$path"
+    change "let systemd forget it" systemctl daemon-reload
   done
 }
 
 keep_copy() { # PATH
   mkdir -p "$ETC/replaced"
-  cp -p "$1" "$ETC/replaced/${1##*/}.$(date -u +%Y%m%dT%H%M%SZ)"
+  cp -p"$([[ -f $1 ]] && echo L || echo P)" "$1" "$ETC/replaced/${1##*/}.$(date -u +%Y%m%dT%H%M%SZ)"
 }
 
 install_units() { # FOLDER with them
@@ -57,6 +59,7 @@ start_services() { # [always]: restarted where something has changed, started wh
       continue
     fi
     changed "start $unit"
+    STARTED+=("$unit")
     [[ -z $DRY_RUN ]] || continue
     systemctl reset-failed "$unit" 2>/dev/null || true # a crash loop may have used up the start limit
     # the start of a Type=notify unit is over when it says READY, or has ended without
@@ -86,21 +89,26 @@ verify() { # 1: something of ours is not well
   [[ -z $DRY_RUN ]] || return 0
   for unit in "${SERVICES[@]}"; do
     systemctl is-active --quiet "$unit" || { complain "$unit is $(systemctl is-active "$unit" || true)"; return 1; }
+  done
+  for unit in "${STARTED[@]}"; do
     [[ $(systemctl show -P NRestarts "$unit") == 0 ]] || { complain "$unit was started again by systemd"; return 1; }
   done
   verify_ports || return 1
   verify_journal || return 1
-  say "  both services are active and ready, the metrics are there, the journal has their lines"
+  note_served
+  say "  both services are active and ready, the metrics are there${STARTED[*]:+, the journal has their lines}"
 }
 
 verify_ports() {
   local said
-  said=$(/usr/bin/python3 -I "$SOURCE/deploy/lib/ports.py" "$ETC" "$READY_SECONDS" 2>&1) || { complain "$said"; return 1; }
+  said=$(/usr/bin/python3 -IB "$SOURCE/deploy/lib/ports.py" "$ETC" "$READY_SECONDS" 2>&1) || { complain "$said"; return 1; }
 }
 
 verify_journal() { # the line with which this very process said that it is ready
-  local unit invocation
-  for unit in "${SERVICES[@]}"; do
+  local unit invocation level
+  for unit in "${STARTED[@]}"; do
+    level=$(/usr/bin/python3 -IB "$SOURCE/deploy/lib/settings.py" "$ETC" "$unit" log_level)
+    [[ ! ${level,,} =~ ^(warning|error|critical)$ ]] || continue # that it is ready is a notice
     invocation=$(systemctl show -P InvocationID "$unit")
     journalctl --quiet --lines 1 --output cat _SYSTEMD_INVOCATION_ID="$invocation" MESSAGE_ID="$(ready_id "$unit")" | grep -q . ||
       { complain "no line of $unit in the journal"; return 1; }

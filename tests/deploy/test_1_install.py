@@ -5,7 +5,8 @@ from __future__ import annotations
 import stat
 
 from tests.deploy.conftest import OLD_MONITOR
-from tests.deploy.machine import ACCOUNT, MARKETPLACE, PASSWORD, Machine
+from tests.deploy.machine import ACCOUNT, MARKETPLACE, PASSWORD, QUICK, Machine
+from tests.deploy.supplies import NOW, WHEELS
 
 
 def test_a_dry_run_shows_everything_and_changes_nothing(empty: Machine) -> None:
@@ -49,10 +50,33 @@ def test_the_preflight_says_all_it_found_at_once_and_changes_nothing(empty: Mach
     empty.remove("/etc/syncd", "/etc/systemd/system/sync-monitor.service")
 
 
+def test_a_unit_that_is_a_link_is_somebodys_too(empty: Machine) -> None:
+    """To a file elsewhere, or to nowhere, as `systemctl mask` makes it: either would win over ours."""
+    place = "/etc/systemd/system/sync-monitor.service"
+    empty.write("/root/old.service", OLD_MONITOR)
+    for target in ("/root/old.service", "/dev/null"):
+        empty.box.exec("ln", "-s", target, place)
+        assert f"{place} is not ours" in empty.deploy(*ACCOUNT, expect=78)
+        empty.remove(place)
+    empty.remove("/root/old.service")
+
+
+def test_a_program_that_lies_where_somebody_stands_is_not_run(empty: Machine) -> None:
+    for module in ("venv", "subprocess", "runpy"):
+        empty.write(f"/tmp/trap/{module}.py", f"open('/root/trapped', 'a').write('{module} ')")
+    line = f"cd /tmp/trap && {NOW} --dry-run --offline {WHEELS} {' '.join(ACCOUNT)}"
+    empty.box.exec("bash", "-c", line)
+    assert not (empty.box.root / "root/trapped").exists()
+
+
+def test_nothing_is_written_where_a_secret_is_empty(empty: Machine) -> None:
+    empty.write("/root/nothing", "")
+    said = empty.deploy("--local-postgres", "--username", "sandbox", "--password-file", "/root/nothing", expect=78)
+    assert "/root/nothing is empty" in said
+
+
 def test_two_at_once_do_not_get_in_each_others_way(empty: Machine) -> None:
-    empty.box.exec(
-        "systemd-run", "--quiet", "--unit=other", "flock", "/run/lock/syncd-deploy.lock", "sleep", "infinity"
-    )
+    empty.box.exec("systemd-run", "--quiet", "--unit=other", "flock", "/run/syncd-deploy.lock", "sleep", "infinity")
     empty.box.until(
         lambda: "syncd-deploy" in empty.box.say("lslocks", "--noheadings", "--output=PATH"), "the lock is held"
     )
@@ -91,6 +115,31 @@ def test_a_second_run_changes_nothing_and_restarts_nothing(machine: Machine) -> 
     assert "0 changed" in said
     assert machine.tree() == before
     assert machine.lives() == lives
+
+
+def test_services_that_are_well_are_left_alone_whatever_they_went_through(machine: Machine) -> None:
+    """A crash long ago, and settings under which the look at them is another."""
+    config = machine.box.root / "etc/syncd/syncd.toml"
+    text = config.read_bytes()
+    config.write_bytes("\ufeff".encode() + text)
+    hosts, level = "EMAG_SYNC_ALLOWED_HOSTS=sync.example.org", "EMAG_SYNC_LOG_LEVEL=warning"
+    machine.write("/etc/syncd/syncd.env", f"{QUICK}{hosts}\n{level}\nEMAG_SYNC_METRICS_PORT=9109  # not 9108\n")
+    machine.box.exec("systemctl", "reload", "syncd.service")
+    life = machine.lives()["sync-monitor.service"]
+    machine.box.exec("systemctl", "kill", "--signal=KILL", "sync-monitor.service")
+    machine.box.until(
+        lambda: (
+            machine.lives()["sync-monitor.service"] not in ("", life)
+            and machine.box.show("sync-monitor.service", "ActiveState") == "active"
+        ),
+        "the monitor is started again",
+    )
+    said = machine.deploy()
+    assert "0 changed" in said
+    config.write_bytes(text)
+    machine.write("/etc/syncd/syncd.env", QUICK)
+    machine.box.exec("systemctl", "restart", *machine.lives())
+    machine.assert_well()
 
 
 def test_what_is_missing_or_new_is_done_by_the_next_run_and_nothing_else(machine: Machine) -> None:

@@ -33,6 +33,27 @@ DEPLOY = (
         (f"{_INSTALL}::test_a_second_run_changes_nothing_and_restarts_nothing",),
     ),
     Mutant(
+        "a crash of long ago makes the next run fail",
+        (
+            Replacement(
+                "deploy/lib/units.sh",
+                'for unit in "${STARTED[@]}"; do\n    [[ $(systemctl show -P NRestarts',
+                'for unit in "${SERVICES[@]}"; do\n    [[ $(systemctl show -P NRestarts',
+            ),
+        ),
+        (f"{_INSTALL}::test_services_that_are_well_are_left_alone_whatever_they_went_through",),
+    ),
+    Mutant(
+        "modules that lie where root stands are run",
+        (Replacement("deploy/lib/preflight.sh", "-I -c 'import venv;", "-c 'import venv;"),),
+        (f"{_INSTALL}::test_a_program_that_lies_where_somebody_stands_is_not_run",),
+    ),
+    Mutant(
+        "a unit that is a link is not seen",
+        (Replacement("deploy/lib/preflight.sh", "[[ -e $dir/$1 || -L $dir/$1 ]]", "[[ -f $dir/$1 && ! -L $dir/$1 ]]"),),
+        (f"{_INSTALL}::test_a_unit_that_is_a_link_is_somebodys_too",),
+    ),
+    Mutant(
         "wheels from a folder that others may write are taken",
         (Replacement("deploy/lib/preflight.sh", "-perm /022 \\) -print", "-perm /000 \\) -false"),),
         (f"{_INSTALL}::test_the_preflight_says_all_it_found_at_once_and_changes_nothing",),

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-import structlog
 from pydantic import SecretStr
 
 from monitor.notify import MOST_WAITING, Announcer, Message, Sender, note_sent
@@ -17,6 +15,7 @@ from monitor.trouble import Surroundings
 from syncd.contract.words import Cause
 from syncd.ledger.outlook import load_outlook
 from syncd.ledger.scrape import load_facts
+from syncd.runtime.log import configure_log
 from syncd.runtime.settings.sync import SyncSettings
 from tests.acceptance.processes import until
 from tests.listener import Listener, listening_for_notices
@@ -239,22 +238,25 @@ async def test_a_call_is_tried_again_and_noted_when_it_arrives(listener: Listene
     assert len(listener.heard) == 2
 
 
-async def test_a_redirect_is_not_followed_and_no_line_of_the_log_holds_the_url(listener: Listener) -> None:
+async def test_a_redirect_is_not_followed_and_no_line_of_the_log_holds_the_url(
+    listener: Listener, capsys: pytest.CaptureFixture[str]
+) -> None:
     listener.statuses = [302, 404]
-    written = io.StringIO()
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(written))
-    try:
-        async with sending(call_seconds=5.0) as sender:
-            sender.put(
-                [message(listener), message(listener), Message(SecretStr(f"http://[{SECRET}"), "trouble", "", {})]
-            )
-            await until(lambda: written.getvalue().count("notice.not_sent") == 3, "it is told", 10)
-    finally:
-        structlog.reset_defaults()
+    configure_log(target="stderr")  # also for loggers that other tests have used
+    written = ""
+
+    def told() -> int:
+        nonlocal written
+        written += capsys.readouterr().err
+        return written.count("notice.not_sent")
+
+    async with sending(call_seconds=5.0) as sender:
+        sender.put([message(listener), message(listener), Message(SecretStr(f"http://[{SECRET}"), "trouble", "", {})])
+        await until(lambda: told() == 3, "it is told", 10)
     assert len(listener.heard) == 2
-    assert "HTTP 302" in written.getvalue()
-    assert SECRET not in written.getvalue()
-    assert "127.0.0.1" not in written.getvalue()
+    assert "HTTP 302" in written
+    assert SECRET not in written
+    assert "127.0.0.1" not in written
 
 
 async def test_who_wants_no_notices_has_none_in_the_ledger(stand: Stand) -> None:

@@ -10,6 +10,8 @@ import asyncio
 import re
 from dataclasses import dataclass, field
 
+import pytest
+
 from tests.acceptance.scene import MOST_MIB, Scene, Start, outcome
 
 COMPLETE = (0, "complete", "end_of_data")
@@ -152,6 +154,7 @@ async def test_a_call_that_fails_four_times_is_repeated_and_one_that_always_fail
     await check_all(start, cases, at_once=10)
 
 
+@pytest.mark.prove
 async def test_a_failing_count_is_repeated_like_a_page(start: Start) -> None:
     """Before the sweep and after it; the pages that were read are kept."""
     await check_all(

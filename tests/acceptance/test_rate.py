@@ -100,7 +100,7 @@ def test_an_extra_pause_lies_between_calls_and_not_after_their_slots(database: s
     with marketplace("--offers", "700") as api:
         run = Program(database, api.base_url).sync("--request-delay", "0.3")
         assert outcome(run)[0] == 0
-        assert min(later - earlier for earlier, later in pairwise(api.calls_at)) >= 0.6
+        assert min(later - earlier for earlier, later in pairwise(api.calls_at)) >= 0.5  # without it: 0.33
 
 
 @pytest.mark.prove
@@ -126,6 +126,7 @@ def share_of_what_five_allow(database: str, latency_seconds: float, pages: int) 
     return (len(steady) - 1) / (steady[-1] - steady[0]) / (5 / latency_seconds)
 
 
+@pytest.mark.prove
 def test_a_slow_marketplace_is_read_with_five_calls_in_flight(database: str) -> None:
     """2 s a page: at least 90 % of what five calls in flight allow."""
     share = share_of_what_five_allow(database, 2.0, 40)

@@ -65,6 +65,7 @@ async def test_a_wait_beyond_the_deadline_ends_the_run_at_once_with_its_next_tim
     assert scene.query("SELECT count(*) FROM sweep WHERE ended_at IS NULL") == [(1,)]
 
 
+@pytest.mark.prove
 async def test_a_429_that_never_ends_leaves_the_rest_for_later(start: Start) -> None:
     """Five attempts; partial, not failed: the marketplace is well, we were too fast. The next run completes."""
     scene = await start(offers=550, faults=["429:page=3:times=forever"])
@@ -78,6 +79,7 @@ async def test_a_429_that_never_ends_leaves_the_rest_for_later(start: Start) -> 
     assert scene.tombstoned == set()
 
 
+@pytest.mark.prove
 async def test_the_marketplaces_own_limit_is_never_met(start: Start) -> None:
     """Three calls in any second, judged where they arrive, over two commands one after the other."""
     scene = await start(offers=550, per_second=3, per_minute=180, account={"calls_per_second": "3"})

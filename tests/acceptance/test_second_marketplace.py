@@ -120,6 +120,7 @@ def test_another_order_on_every_call_is_never_called_complete_with_a_hole(start_
     assert live(program) == api.documents
 
 
+@pytest.mark.prove
 def test_its_rate_limit_is_kept(start_second: Open) -> None:
     """Three calls in any second, judged by its clock; nothing is refused."""
     api, program = start_second(offers=900, rate_limit=True, calls_per_second=3)

@@ -7,9 +7,9 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # In CI a skipped test is a failure: nobody reads the reasons there.
 PYTEST := $(BIN)/python -m pytest $(if $(CI),-p tests.no_skips)
-# Most tests wait for a process, a lease, a marketplace: four at a time take half as long, also on two cores.
+# Most tests wait for a process, a lease, a marketplace: three at a time take half as long, also on two cores.
 # loadscope: what shares a box with a real systemd stays in one worker (tests/one_box.py).
-WORKERS ?= 4
+WORKERS ?= 3
 SCRIPTS := .ci/run $(wildcard *.sh deploy/*.sh deploy/lib/*.sh tests/deploy/*.sh)
 
 .DEFAULT_GOAL := help

@@ -194,6 +194,7 @@ RARE = (
     "while_the_daemon_starts",
     "while_the_daemon_syncs",
     "while_the_daemon_is_frozen",
+    "in_the_first_sync",
 )
 
 

@@ -9,6 +9,7 @@ depend on who comes first.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -59,6 +60,7 @@ class Recorder:
         self.errors = 0
         self.activity = Activity()
         self._deltas: defaultdict[Delta, float] = defaultdict(float)
+        self._flushing = asyncio.Lock()
 
     def add(self, metric: str, value: float = 1.0, *, endpoint: str = "", detail: str = "") -> None:
         """Count."""
@@ -92,10 +94,14 @@ class Recorder:
             self._deltas[key] += value
 
     async def flush(self, postgres: Postgres, run_id: object) -> None:
-        """Write what is collected, and the run's call counts, outside any page."""
-        deltas = self.drain()
-        if not deltas:
-            return
+        """Write what is collected, and the run's call counts, outside any page. After what is just being written: the
+        end of a run cancels that, and what it gave back then nobody would write any more."""
+        async with self._flushing:
+            deltas = self.drain()
+            if deltas:
+                await self._write(postgres, run_id, deltas)
+
+    async def _write(self, postgres: Postgres, run_id: object, deltas: Mapping[Delta, float]) -> None:
         try:
             async with postgres.connection("write the accumulators") as connection, connection.transaction():
                 # The run first, then the counters: the order in which a page's transaction locks them.
